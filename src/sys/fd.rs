@@ -1,0 +1,37 @@
+//! Descriptors as a whole: what survives an exec, and taking over those that a caller left open.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2) with CLOSE_RANGE_CLOEXEC, Linux
+/// 5.11; by /proc-free iteration up to the limit before that).
+pub fn cloexec_from(first: u32) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: the call takes three integers and changes only flags of descriptors.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) {
+        return Err(error);
+    }
+    let (limit, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    for fd in first as i32..i32::try_from(limit).unwrap_or(i32::MAX) {
+        // SAFETY: F_SETFD on a number that may not be open changes nothing or fails with EBADF.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+/// Takes over a descriptor that the caller of `wrun` left open for us under a known number.
+///
+/// Fails where that number is not open. To be called once per number, before anything else opens files.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD reads a flag of the descriptor, open or not.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, as just seen, and by this function's contract nothing else in the process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
