@@ -16,3 +16,9 @@
 #![deny(unsafe_code)]
 
 pub mod sys;
+
+pub mod bundle;
+pub mod host;
+pub mod spec;
+
+pub mod plan;

@@ -1,0 +1,289 @@
+//! The container's cgroup: where it is, and which values are written into which of its files.
+//!
+//! [`build`] turns `linux.resources` and `linux.cgroupsPath` into a [`CgroupPlan`], without a look at the
+//! host: whether it has a controller shows when the plan is carried out. The conversions between v1 and v2
+//! are runc's, so that one config.json means the same under both runtimes. What a mode cannot express is an
+//! error that names the property; only values that ask for nothing (`swappiness` of -1,
+//! `disableOOMKiller: false`, 0) are passed over, since engines send them always.
+
+mod block_io;
+mod cpu;
+mod devices;
+mod location;
+mod memory;
+mod others;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+
+pub use devices::{DeviceException, DevicePolicy};
+pub use location::expand_slice;
+
+/// Which cgroup layout the host has (cgroups(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupMode {
+    /// One tree per controller; also hosts with a `unified` tree beside them (hybrid).
+    V1,
+    /// The one tree of cgroup v2.
+    V2,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CgroupPlan {
+    pub mode: CgroupMode,
+    pub location: Location,
+    /// Written in order after the cgroup is made and before the container's process runs.
+    pub settings: Vec<Setting>,
+    /// Device rules: config.json's in their order, then the spec's defaults, as runc; what they amount to
+    /// is [`DevicePolicy`]. `None` leaves devices as the parent cgroup has them (no `linux.resources`
+    /// cannot cause this; only [`Location::None`] does).
+    pub devices: Option<Vec<DeviceRule>>,
+    /// The caller is not root on the host: device rules are left out where the kernel refuses them, since
+    /// such a caller can make no device node and cannot open what he could not open before.
+    pub rootless: bool,
+    /// Nobody asked for a cgroup (rootless, no path, no limits): where we may not make one, do without.
+    pub optional: bool,
+}
+
+impl CgroupPlan {
+    /// The memory limit in bytes; `None` where there is none.
+    pub fn memory_limit(&self) -> Option<u64> {
+        let files = ["memory.max", "memory.limit_in_bytes"];
+        // The last write of a file is the one that counts.
+        let last = self
+            .settings
+            .iter()
+            .rfind(|setting| files.contains(&setting.file.as_str()));
+        last.and_then(|setting| setting.value.parse().ok())
+    }
+}
+
+/// Who makes the cgroup, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Location {
+    /// Made by us at this path, which has no `..`. Absolute: below the root of each tree. Relative: below
+    /// the runtime's own cgroup (v1) or beside it (v2, where a cgroup with processes has no children with
+    /// controllers), as runc.
+    Cgroupfs { path: PathBuf },
+    /// A transient scope made by systemd, from `slice:prefix:name`: the unit `prefix-name.scope`.
+    Systemd {
+        slice: String,
+        scope: String,
+        /// Made by the user's systemd, not the system's.
+        #[serde(default)]
+        user: bool,
+    },
+    /// No cgroup of its own: a rootless container without delegation.
+    None,
+}
+
+/// One value for one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// v1: the controller's tree (`memory`); v2: empty.
+    pub controller: String,
+    /// `memory.max`.
+    pub file: String,
+    pub value: String,
+    /// The property of config.json it comes from (`linux.resources.memory.limit`), for errors.
+    pub property: String,
+    /// What to do where the kernel has no such file.
+    pub if_absent: IfAbsent,
+}
+
+/// What to do where the kernel lacks a setting's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfAbsent {
+    /// An error that names property and controller.
+    Fail,
+    /// The value is what the kernel does anyway without the file.
+    Skip,
+    /// Another file holds the same property.
+    Write { file: String, value: String },
+}
+
+/// One rule of `linux.resources.devices`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DeviceRule {
+    pub allow: bool,
+    pub kind: DeviceRuleKind,
+    /// `None`: any.
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    pub read: bool,
+    pub write: bool,
+    pub mknod: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceRuleKind {
+    All,
+    Character,
+    Block,
+}
+
+/// Where a container's cgroup was made: what the state keeps, enough to find it again without the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    pub mode: CgroupMode,
+    pub location: Location,
+    /// Absolute directories: by controller on v1 (`name=systemd` for the named tree, an empty key for the
+    /// `unified` tree of a hybrid host), one with an empty key on v2; empty where there is none.
+    pub paths: std::collections::BTreeMap<String, PathBuf>,
+}
+
+/// Why `linux.resources` or `linux.cgroupsPath` cannot become a plan.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CgroupPlanError {
+    #[error(
+        "linux.cgroupsPath {path:?} is not of the form \"slice:prefix:name\", which --systemd-cgroup needs"
+    )]
+    SystemdPath { path: String },
+    #[error("linux.cgroupsPath {path:?} names a systemd slice, but --systemd-cgroup is not given")]
+    SystemdPathWithoutSystemd { path: String },
+    #[error("{name:?} in linux.cgroupsPath is not a valid name of a systemd slice")]
+    Slice { name: String },
+    #[error("linux.cgroupsPath {path:?} is the root of the tree; a container needs a cgroup of its own")]
+    Root { path: String },
+    #[error("rootless containers cannot use --systemd-cgroup on cgroup v1")]
+    RootlessSystemdV1,
+    #[error("{property}: {value} is not valid: {reason}")]
+    Invalid {
+        property: String,
+        value: String,
+        reason: &'static str,
+    },
+    #[error("{property}: cgroup {mode} cannot express this")]
+    Inexpressible { property: String, mode: &'static str },
+    #[error(
+        "linux.resources.devices: denying {rule} would punch a hole into the allowed {wider}, which the \
+         devices cgroup cannot express"
+    )]
+    DeviceHole { rule: String, wider: String },
+}
+
+/// Makes the plan of a container's cgroup.
+///
+/// `mode` is the host's, `systemd` the option `--systemd-cgroup`; `rootless` means that the caller is not
+/// root on the host (also root of a user namespace).
+///
+/// # Errors
+/// A path or a value that makes no sense, or that `mode` has no way to express; each names its property.
+pub fn build(
+    resources: Option<&LinuxResources>,
+    cgroups_path: Option<&str>,
+    id: &str,
+    mode: CgroupMode,
+    systemd: bool,
+    rootless: bool,
+) -> Result<CgroupPlan, CgroupPlanError> {
+    let location = location::build(cgroups_path, id, mode, systemd, rootless)?;
+    let mut settings = Settings {
+        mode,
+        list: Vec::new(),
+    };
+    let mut device_rules: &[oci_spec::runtime::LinuxDeviceCgroup] = &[];
+    if let Some(resources) = resources {
+        // runc's order; on v2, pids first also means that nothing can fork past a limit meant for it.
+        if let Some(pids) = resources.pids() {
+            others::pids(pids, &mut settings);
+        }
+        if let Some(memory) = resources.memory() {
+            memory::memory(memory, &mut settings)?;
+        }
+        if let Some(block_io) = resources.block_io() {
+            block_io::block_io(block_io, &mut settings)?;
+        }
+        if let Some(cpu) = resources.cpu() {
+            cpu::cpu(cpu, &mut settings)?;
+        }
+        others::hugepages(
+            resources.hugepage_limits().as_deref().unwrap_or_default(),
+            &mut settings,
+        )?;
+        if let Some(network) = resources.network() {
+            others::network(network, &mut settings)?;
+        }
+        if let Some(rdma) = resources.rdma() {
+            others::rdma(rdma, &mut settings)?;
+        }
+        if let Some(unified) = resources.unified() {
+            others::unified(unified, &mut settings)?;
+        }
+        device_rules = resources.devices().as_deref().unwrap_or_default();
+    }
+    let devices = devices::rules(device_rules)?;
+    // Carried out later; evaluated here so that a rule nobody can keep fails before anything is made.
+    DevicePolicy::new(&devices)?;
+    let optional =
+        rootless && !systemd && settings.list.is_empty() && cgroups_path.is_none_or(|path| path.is_empty());
+    Ok(CgroupPlan {
+        mode,
+        location,
+        settings: settings.list,
+        devices: Some(devices),
+        rootless,
+        optional,
+    })
+}
+
+/// The settings made so far, and the mode they are made for.
+struct Settings {
+    mode: CgroupMode,
+    list: Vec<Setting>,
+}
+
+impl Settings {
+    /// `controller` is the v1 tree's name; on v2 the file's own name says it.
+    fn push(&mut self, controller: &str, file: impl Into<String>, value: impl ToString, property: &str) {
+        self.push_or(controller, file, value, property, IfAbsent::Fail);
+    }
+
+    fn push_or(
+        &mut self,
+        controller: &str,
+        file: impl Into<String>,
+        value: impl ToString,
+        property: &str,
+        if_absent: IfAbsent,
+    ) {
+        let controller = match self.mode {
+            CgroupMode::V1 => controller.to_owned(),
+            CgroupMode::V2 => String::new(),
+        };
+        self.list.push(Setting {
+            controller,
+            file: file.into(),
+            value: value.to_string(),
+            property: format!("linux.resources.{property}"),
+            if_absent,
+        });
+    }
+
+    fn inexpressible(&self, property: &str) -> CgroupPlanError {
+        let mode = match self.mode {
+            CgroupMode::V1 => "v1",
+            CgroupMode::V2 => "v2",
+        };
+        CgroupPlanError::Inexpressible {
+            property: format!("linux.resources.{property}"),
+            mode,
+        }
+    }
+}
+
+fn invalid(property: &str, value: impl ToString, reason: &'static str) -> CgroupPlanError {
+    CgroupPlanError::Invalid {
+        property: format!("linux.resources.{property}"),
+        value: value.to_string(),
+        reason,
+    }
+}

@@ -1,0 +1,187 @@
+//! What to do, decided once, as plain data: no raw JSON, no descriptor and no syscall in here.
+//!
+//! Built from a checked [`crate::spec::Spec`], the facts of [`crate::host::Host`] and the command's
+//! options. Everything is `Serialize`, so that golden files in `spec-fixtures/` can hold whole plans.
+
+pub mod cgroup;
+pub mod exec;
+#[cfg(test)]
+mod golden;
+pub mod mounts;
+pub mod namespaces;
+pub mod process;
+pub mod seccomp;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use cgroup::{CgroupMode, CgroupPlanError};
+
+use crate::host::Host;
+use crate::spec::annotations::{self, AnnotationError};
+use crate::spec::model;
+use crate::spec::{Spec, SpecError};
+
+pub use crate::spec::annotations::Workload;
+
+/// Everything that `create` carries out for one container.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// `ociVersion` of config.json.
+    pub oci_version: String,
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    pub namespaces: namespaces::Namespaces,
+    pub rootfs: mounts::Rootfs,
+    pub cgroup: cgroup::CgroupPlan,
+    /// `None` where config.json has no process: `create` works, `start` refuses.
+    pub process: Option<process::Process>,
+    pub workload: Workload,
+    pub hooks: Hooks,
+    pub annotations: BTreeMap<String, String>,
+    /// Whether root's rights on the host are missing ([`Host::rootless`]): devices are bound instead of made,
+    /// and an OOM score that may not be lowered is left as it is.
+    pub rootless: bool,
+}
+
+/// What the command line says about a new container.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--systemd-cgroup`.
+    pub systemd_cgroup: bool,
+    /// Called as `wrun-wasm`.
+    pub wasm_required: bool,
+}
+
+/// Why a valid configuration cannot be carried out here.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    #[error("{file}: {field}: {problem}")]
+    Invalid {
+        file: PathBuf,
+        field: String,
+        problem: String,
+    },
+    #[error(
+        "a rootless container needs a user namespace: run as root, or add one (see `wrun spec --rootless`)"
+    )]
+    RootlessWithoutUserNamespace,
+    #[error("AppArmor profile {profile:?} cannot be applied: AppArmor is not enabled on this host")]
+    NoApparmor { profile: String },
+    #[error("{field} {label:?} cannot be applied: SELinux is not enabled on this host")]
+    NoSelinux { field: &'static str, label: String },
+    #[error("the container has no process to take defaults from: use --process")]
+    NoProcess,
+    #[error("unknown capability {name:?}")]
+    UnknownCapability { name: String },
+    #[error(transparent)]
+    Cgroup(#[from] CgroupPlanError),
+    #[error(transparent)]
+    Annotation(#[from] AnnotationError),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+impl PlanError {
+    /// A property whose value does not fit the host or the options.
+    fn invalid(spec: &Spec, field: &str, problem: &str) -> Self {
+        Self::Invalid {
+            file: spec.file.clone(),
+            field: field.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+impl Plan {
+    /// Decides all that `create` will do.
+    pub fn new(spec: &Spec, options: &Options, host: &Host) -> Result<Self, PlanError> {
+        let config = &spec.config;
+        Ok(Self {
+            oci_version: config.oci_version.clone().unwrap_or_default(),
+            id: options.id.clone(),
+            bundle: options.bundle.clone(),
+            namespaces: namespaces::build(spec, host)?,
+            rootfs: mounts::build(spec, options, host)?,
+            cgroup: cgroup_plan(spec, options, host)?,
+            process: process::build(spec, options, host)?,
+            workload: annotations::workload(&config.annotations, options.wasm_required)?,
+            hooks: hooks(&config.hooks),
+            annotations: config.annotations.clone(),
+            rootless: host.rootless(),
+        })
+    }
+}
+
+fn cgroup_plan(spec: &Spec, options: &Options, host: &Host) -> Result<cgroup::CgroupPlan, CgroupPlanError> {
+    let mode = if host.unified_cgroup() {
+        CgroupMode::V2
+    } else {
+        CgroupMode::V1
+    };
+    let linux = &spec.config.linux;
+    cgroup::build(
+        linux.resources.as_ref(),
+        linux.cgroups_path.as_deref(),
+        &options.id,
+        mode,
+        options.systemd_cgroup,
+        host.rootless(),
+    )
+}
+
+fn hooks(hooks: &model::Hooks) -> Hooks {
+    let list = |hooks: &[model::Hook]| hooks.iter().map(hook).collect();
+    Hooks {
+        prestart: list(&hooks.prestart),
+        create_runtime: list(&hooks.create_runtime),
+        create_container: list(&hooks.create_container),
+        start_container: list(&hooks.start_container),
+        poststart: list(&hooks.poststart),
+        poststop: list(&hooks.poststop),
+    }
+}
+
+fn hook(hook: &model::Hook) -> Hook {
+    Hook {
+        path: hook.path.clone(),
+        args: hook.args.clone(),
+        env: hook.env.clone(),
+        // Others do not pass the checks of the spec.
+        timeout: hook.timeout.and_then(|seconds| u64::try_from(seconds).ok()),
+    }
+}
+
+/// The six hook lists of the runtime spec, in the order they are run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Hooks {
+    pub prestart: Vec<Hook>,
+    pub create_runtime: Vec<Hook>,
+    pub create_container: Vec<Hook>,
+    pub start_container: Vec<Hook>,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}
+
+/// One hook (runtime spec, config.md "POSIX-platform Hooks").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Absolute path, resolved in the namespace in which the hook runs.
+    pub path: PathBuf,
+    /// Whole argv, `args[0]` included; empty means `[path]`.
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    /// Seconds; at least 1.
+    pub timeout: Option<u64>,
+}

@@ -1,0 +1,352 @@
+//! Every mount option that is not file-system data: one table, from which options are parsed and which
+//! `features` prints. What is not in it is handed to the file system as it is.
+//!
+//! Sources: runtime spec 1.3 (config.md, "Mounts"; config-linux.md), mount(2), mount_setattr(2), and the
+//! extensions that runc and crun share (`tmpcopyup`, `rro` and its like).
+
+use serde::{Deserialize, Serialize};
+
+/// Attributes of mount_setattr(2), as MOUNT_ATTR_* bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Attributes {
+    pub set: u64,
+    pub clear: u64,
+}
+
+impl Attributes {
+    pub const RDONLY: u64 = 0x1;
+    pub const NOSUID: u64 = 0x2;
+    pub const NODEV: u64 = 0x4;
+    pub const NOEXEC: u64 = 0x8;
+    /// The access-time mode is one field of three bits: relatime 0x00, noatime 0x10, strictatime 0x20.
+    pub const ATIME_MASK: u64 = 0x70;
+    pub const RELATIME: u64 = 0x0;
+    pub const NOATIME: u64 = 0x10;
+    pub const STRICTATIME: u64 = 0x20;
+    pub const NODIRATIME: u64 = 0x80;
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+
+    pub const fn is_empty(self) -> bool {
+        self.set == 0 && self.clear == 0
+    }
+
+    /// Adds a later option, which wins over an earlier one. The access-time mode stays in `clear` even
+    /// where a mode is set: mount_setattr(2) demands it.
+    const fn apply(self, later: Self) -> Self {
+        Self {
+            set: (self.set & !later.clear) | later.set,
+            clear: (self.clear & !(later.set & !Self::ATIME_MASK)) | later.clear,
+        }
+    }
+}
+
+/// A propagation type of mount_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Propagation {
+    pub kind: PropagationKind,
+    pub recursive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PropagationKind {
+    Shared,
+    Slave,
+    Private,
+    Unbindable,
+}
+
+impl Propagation {
+    /// The propagation that an option names (`rslave`); also the values of `linux.rootfsPropagation`.
+    pub fn named(name: &str) -> Option<Self> {
+        match lookup(name)? {
+            Effect::Propagation(propagation) => Some(propagation),
+            _ => None,
+        }
+    }
+}
+
+/// What one option does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    Bind {
+        recursive: bool,
+    },
+    Remount,
+    Attribute(Attributes),
+    Recursive(Attributes),
+    /// Superblock flags of mount(2), set and cleared.
+    Superblock {
+        set: u64,
+        clear: u64,
+    },
+    Propagation(Propagation),
+    CopyUp,
+    IdMap {
+        recursive: bool,
+    },
+    /// Known, but not carried out by us; the text says why.
+    Refused(&'static str),
+}
+
+const fn set(bits: u64) -> Effect {
+    Effect::Attribute(Attributes { set: bits, clear: 0 })
+}
+const fn clear(bits: u64) -> Effect {
+    Effect::Attribute(Attributes { set: 0, clear: bits })
+}
+const fn atime(mode: u64) -> Effect {
+    Effect::Attribute(Attributes {
+        set: mode,
+        clear: Attributes::ATIME_MASK,
+    })
+}
+const fn rset(bits: u64) -> Effect {
+    Effect::Recursive(Attributes { set: bits, clear: 0 })
+}
+const fn rclear(bits: u64) -> Effect {
+    Effect::Recursive(Attributes { set: 0, clear: bits })
+}
+const fn ratime(mode: u64) -> Effect {
+    Effect::Recursive(Attributes {
+        set: mode,
+        clear: Attributes::ATIME_MASK,
+    })
+}
+const fn superblock(bits: u64) -> Effect {
+    Effect::Superblock { set: bits, clear: 0 }
+}
+const fn no_superblock(bits: u64) -> Effect {
+    Effect::Superblock { set: 0, clear: bits }
+}
+const fn propagation(kind: PropagationKind, recursive: bool) -> Effect {
+    Effect::Propagation(Propagation { kind, recursive })
+}
+
+/// Why crun's symlink options are refused: every path is resolved inside the rootfs, links followed there.
+const SYMLINKS: &str = "wrun follows symlinks inside the rootfs and does not copy them";
+
+/// `acl` and `noacl` are missing on purpose: what they mean depends on the file system, which takes them as
+/// data (MS_POSIXACL has no effect from user space).
+///
+/// Clearing one access-time mode means the kernel's default, relatime.
+const TABLE: &[(&str, Effect)] = &[
+    ("async", no_superblock(libc::MS_SYNCHRONOUS)),
+    ("atime", atime(Attributes::RELATIME)),
+    ("bind", Effect::Bind { recursive: false }),
+    ("copy-symlink", Effect::Refused(SYMLINKS)),
+    ("defaults", Effect::Nothing),
+    ("dest-nofollow", Effect::Refused(SYMLINKS)),
+    ("dev", clear(Attributes::NODEV)),
+    ("diratime", clear(Attributes::NODIRATIME)),
+    ("dirsync", superblock(libc::MS_DIRSYNC)),
+    ("exec", clear(Attributes::NOEXEC)),
+    ("idmap", Effect::IdMap { recursive: false }),
+    ("iversion", superblock(libc::MS_I_VERSION)),
+    ("lazytime", superblock(libc::MS_LAZYTIME)),
+    ("loud", no_superblock(libc::MS_SILENT)),
+    ("mand", superblock(libc::MS_MANDLOCK)),
+    ("noatime", atime(Attributes::NOATIME)),
+    ("nodev", set(Attributes::NODEV)),
+    ("nodiratime", set(Attributes::NODIRATIME)),
+    ("noexec", set(Attributes::NOEXEC)),
+    ("noiversion", no_superblock(libc::MS_I_VERSION)),
+    ("nolazytime", no_superblock(libc::MS_LAZYTIME)),
+    ("nomand", no_superblock(libc::MS_MANDLOCK)),
+    ("norelatime", atime(Attributes::RELATIME)),
+    ("nostrictatime", atime(Attributes::RELATIME)),
+    ("nosuid", set(Attributes::NOSUID)),
+    ("nosymfollow", set(Attributes::NOSYMFOLLOW)),
+    ("private", propagation(PropagationKind::Private, false)),
+    ("ratime", ratime(Attributes::RELATIME)),
+    ("rbind", Effect::Bind { recursive: true }),
+    ("rdev", rclear(Attributes::NODEV)),
+    ("rdiratime", rclear(Attributes::NODIRATIME)),
+    ("relatime", atime(Attributes::RELATIME)),
+    ("remount", Effect::Remount),
+    ("rexec", rclear(Attributes::NOEXEC)),
+    ("ridmap", Effect::IdMap { recursive: true }),
+    ("rnoatime", ratime(Attributes::NOATIME)),
+    ("rnodev", rset(Attributes::NODEV)),
+    ("rnodiratime", rset(Attributes::NODIRATIME)),
+    ("rnoexec", rset(Attributes::NOEXEC)),
+    ("rnorelatime", ratime(Attributes::RELATIME)),
+    ("rnostrictatime", ratime(Attributes::RELATIME)),
+    ("rnosuid", rset(Attributes::NOSUID)),
+    ("rnosymfollow", rset(Attributes::NOSYMFOLLOW)),
+    ("ro", set(Attributes::RDONLY)),
+    ("rprivate", propagation(PropagationKind::Private, true)),
+    ("rrelatime", ratime(Attributes::RELATIME)),
+    ("rro", rset(Attributes::RDONLY)),
+    ("rrw", rclear(Attributes::RDONLY)),
+    ("rshared", propagation(PropagationKind::Shared, true)),
+    ("rslave", propagation(PropagationKind::Slave, true)),
+    ("rstrictatime", ratime(Attributes::STRICTATIME)),
+    ("rsuid", rclear(Attributes::NOSUID)),
+    ("rsymfollow", rclear(Attributes::NOSYMFOLLOW)),
+    ("runbindable", propagation(PropagationKind::Unbindable, true)),
+    ("rw", clear(Attributes::RDONLY)),
+    ("shared", propagation(PropagationKind::Shared, false)),
+    ("silent", superblock(libc::MS_SILENT)),
+    ("slave", propagation(PropagationKind::Slave, false)),
+    ("src-nofollow", Effect::Refused(SYMLINKS)),
+    ("strictatime", atime(Attributes::STRICTATIME)),
+    ("suid", clear(Attributes::NOSUID)),
+    ("symfollow", clear(Attributes::NOSYMFOLLOW)),
+    ("sync", superblock(libc::MS_SYNCHRONOUS)),
+    ("tmpcopyup", Effect::CopyUp),
+    ("unbindable", propagation(PropagationKind::Unbindable, false)),
+];
+
+fn lookup(name: &str) -> Option<Effect> {
+    let index = TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    Some(TABLE[index].1)
+}
+
+/// The options that we carry out, sorted, for `features`.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE
+        .iter()
+        .filter(|(_, effect)| !matches!(effect, Effect::Refused(_)))
+        .map(|(name, _)| *name)
+}
+
+/// The options of one mount, taken together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Option<Vec<String>>")]
+pub struct MountOptions {
+    pub bind: bool,
+    /// `rbind`.
+    pub recursive: bool,
+    pub remount: bool,
+    pub attributes: Attributes,
+    pub recursive_attributes: Attributes,
+    /// Flags of mount(2) that belong to the superblock.
+    pub superblock_flags: u64,
+    /// The options that asked for superblock flags, for errors.
+    pub superblock_names: Vec<String>,
+    pub propagation: Vec<Propagation>,
+    pub copy_up: bool,
+    /// `idmap` (false) or `ridmap` (true).
+    pub idmap_recursive: Option<bool>,
+    /// Handed to the file system, in order.
+    pub data: Vec<String>,
+    /// Options that are known and refused, with the reason.
+    pub refused: Vec<(String, &'static str)>,
+}
+
+impl From<Option<Vec<String>>> for MountOptions {
+    fn from(options: Option<Vec<String>>) -> Self {
+        Self::parse(options.unwrap_or_default())
+    }
+}
+
+impl MountOptions {
+    pub fn parse(options: Vec<String>) -> Self {
+        let mut all = Self::default();
+        for option in options {
+            match lookup(&option) {
+                None => all.data.push(option),
+                Some(Effect::Nothing) => {}
+                Some(Effect::Bind { recursive }) => {
+                    all.bind = true;
+                    all.recursive |= recursive;
+                }
+                Some(Effect::Remount) => all.remount = true,
+                Some(Effect::Attribute(later)) => all.attributes = all.attributes.apply(later),
+                Some(Effect::Recursive(later)) => {
+                    all.recursive_attributes = all.recursive_attributes.apply(later);
+                }
+                Some(Effect::Superblock { set, clear }) => {
+                    all.superblock_flags = (all.superblock_flags & !clear) | set;
+                    all.superblock_names.push(option);
+                }
+                Some(Effect::Propagation(propagation)) => all.propagation.push(propagation),
+                Some(Effect::CopyUp) => all.copy_up = true,
+                Some(Effect::IdMap { recursive }) => all.idmap_recursive = Some(recursive),
+                Some(Effect::Refused(why)) => all.refused.push((option, why)),
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &str) -> MountOptions {
+        MountOptions::parse(options.split(' ').map(String::from).collect())
+    }
+
+    #[test]
+    fn table_is_sorted_for_the_binary_search() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn later_options_win() {
+        let options = parse("ro rw nosuid suid noexec");
+        assert_eq!(options.attributes.set, Attributes::NOEXEC);
+        assert_eq!(options.attributes.clear, Attributes::RDONLY | Attributes::NOSUID);
+        let options = parse("rw ro");
+        assert_eq!(
+            options.attributes,
+            Attributes {
+                set: Attributes::RDONLY,
+                clear: 0
+            }
+        );
+    }
+
+    #[test]
+    fn access_time_is_one_field() {
+        let options = parse("noatime strictatime nodiratime");
+        assert_eq!(
+            options.attributes.set,
+            Attributes::STRICTATIME | Attributes::NODIRATIME
+        );
+        assert_eq!(options.attributes.clear, Attributes::ATIME_MASK);
+        let options = parse("noatime relatime");
+        assert_eq!(
+            options.attributes,
+            Attributes {
+                set: 0,
+                clear: Attributes::ATIME_MASK
+            }
+        );
+        let options = parse("noatime ro");
+        assert_eq!(options.attributes.clear, Attributes::ATIME_MASK);
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let options = parse("rbind rro rslave tmpcopyup ridmap sync async dirsync mode=755 acl");
+        assert!(options.bind && options.recursive && options.copy_up);
+        assert_eq!(options.recursive_attributes.set, Attributes::RDONLY);
+        assert_eq!(
+            options.propagation,
+            [Propagation {
+                kind: PropagationKind::Slave,
+                recursive: true
+            }]
+        );
+        assert_eq!(options.idmap_recursive, Some(true));
+        assert_eq!(options.superblock_flags, libc::MS_DIRSYNC);
+        assert_eq!(options.data, ["mode=755", "acl"]);
+    }
+
+    #[test]
+    fn refused_options_are_named_and_not_advertised() {
+        assert_eq!(parse("bind copy-symlink").refused[0].0, "copy-symlink");
+        assert!(!names().any(|name| name == "copy-symlink"));
+        assert!(names().any(|name| name == "rro"));
+    }
+
+    #[test]
+    fn propagation_by_name() {
+        assert!(Propagation::named("rshared").is_some_and(|propagation| propagation.recursive));
+        assert_eq!(Propagation::named("ro"), None);
+    }
+}
