@@ -22,3 +22,5 @@ pub mod host;
 pub mod spec;
 
 pub mod plan;
+
+pub mod cgroup;

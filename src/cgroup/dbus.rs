@@ -1,0 +1,418 @@
+//! As much of D-Bus as talking to systemd takes: one connection, calls one after the other, and the signal
+//! that tells of a finished job. rustbus does the wire format. Its own connection is not used: it claims our
+//! uid, which a bus outside of our user namespace knows by another number, lets its socket be inherited, and
+//! spins when the bus hangs up at the wrong moment.
+
+use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustbus::message_builder::MarshalledMessage;
+use rustbus::wire::errors::{MarshalError, UnmarshalError};
+use rustbus::wire::marshal::MarshalContext;
+use rustbus::wire::marshal::traits::SignatureBuffer;
+use rustbus::wire::unmarshal;
+use rustbus::{Marshal, MessageBuilder, MessageType, Signature, signature};
+
+const DAEMON: &str = "org.freedesktop.DBus";
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+/// systemd's own socket, for root on hosts without a bus.
+const PRIVATE_BUS: &str = "/run/systemd/private";
+/// The longest that systemd may take for one answer or one job.
+const LIMIT: Duration = Duration::from_secs(30);
+/// No reply of systemd comes near; a longer one is no reply.
+const LONGEST_MESSAGE: usize = 1 << 24;
+
+/// Why the bus did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    #[error("cannot reach the bus at {address}")]
+    Connect { address: String, source: io::Error },
+    #[error(
+        "no user bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR leads to one; rootless containers \
+         under systemd need the package dbus-user-session and a login session"
+    )]
+    NoUserBus,
+    #[error("the bus does not accept us: {answer:?}")]
+    Refused { answer: String },
+    #[error("the connection to the bus broke")]
+    Io(#[from] io::Error),
+    #[error("{name}: {message}")]
+    Answer { name: String, message: String },
+    #[error("the job ended as {result:?}")]
+    Job { result: String },
+    #[error("a message cannot be put together")]
+    Marshal(#[from] MarshalError),
+    #[error("the bus sends what cannot be read")]
+    Unmarshal(#[from] UnmarshalError),
+}
+
+impl BusError {
+    /// Whether systemd answered with this error of its own (`org.freedesktop.systemd1.` before it).
+    pub(super) fn is(&self, error: &str) -> bool {
+        matches!(self, Self::Answer { name, .. } if name.strip_prefix("org.freedesktop.systemd1.") == Some(error))
+    }
+}
+
+/// A connection to a bus, or to systemd itself.
+pub(super) struct Bus {
+    stream: UnixStream,
+    serial: u32,
+    /// Without a bus between: no names, no Hello.
+    direct: bool,
+    /// Jobs that ended: object path and result.
+    removed: Vec<(String, String)>,
+}
+
+impl Bus {
+    pub(super) fn connect(user: bool) -> Result<Self, BusError> {
+        if user {
+            return Self::open(&user_address()?, false);
+        }
+        match Self::open(&Address::Path(PathBuf::from(SYSTEM_BUS)), false) {
+            Err(BusError::Connect { .. }) if Path::new(PRIVATE_BUS).exists() => {
+                Self::open(&Address::Path(PathBuf::from(PRIVATE_BUS)), true)
+            }
+            result => result,
+        }
+    }
+
+    fn open(address: &Address, direct: bool) -> Result<Self, BusError> {
+        let stream = address.connect().map_err(|source| BusError::Connect {
+            address: address.to_string(),
+            source,
+        })?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_write_timeout(Some(LIMIT))?;
+        let mut bus = Self {
+            stream,
+            serial: 0,
+            direct,
+            removed: Vec::new(),
+        };
+        bus.authenticate()?;
+        if !direct {
+            bus.call(
+                MessageBuilder::new()
+                    .call("Hello")
+                    .on("/org/freedesktop/DBus")
+                    .with_interface(DAEMON)
+                    .at(DAEMON)
+                    .build(),
+            )?;
+        }
+        Ok(bus)
+    }
+
+    /// No uid is claimed, so that the bus takes that of the socket's credentials, which is right also from
+    /// inside a user namespace. All is sent at once; the bus answers in order.
+    fn authenticate(&mut self) -> Result<(), BusError> {
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        loop {
+            let line = self.read_line()?;
+            match line.split(' ').next() {
+                Some("OK") => return Ok(()),
+                Some("DATA") => {}
+                _ => return Err(BusError::Refused { answer: line }),
+            }
+        }
+    }
+
+    /// Byte by byte, so that nothing of what follows is taken.
+    fn read_line(&mut self) -> Result<String, BusError> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") && line.len() < 1024 {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+    }
+
+    /// Has the bus pass on the signals of finished jobs.
+    pub(super) fn watch_jobs(&mut self) -> Result<(), BusError> {
+        if self.direct {
+            return Ok(());
+        }
+        let mut message = MessageBuilder::new()
+            .call("AddMatch")
+            .on("/org/freedesktop/DBus")
+            .with_interface(DAEMON)
+            .at(DAEMON)
+            .build();
+        message.body.push_param(
+            "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+             interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
+        )?;
+        self.call(message).map(|_| ())
+    }
+
+    /// Sends a call and waits for its answer.
+    pub(super) fn call(&mut self, mut message: MarshalledMessage) -> Result<MarshalledMessage, BusError> {
+        if self.direct {
+            message.dynheader.destination = None;
+        }
+        self.serial += 1;
+        let serial = self.serial;
+        let mut bytes = Vec::new();
+        rustbus::wire::marshal::marshal(&message, serial, &mut bytes)?;
+        bytes.extend_from_slice(message.get_buf());
+        self.stream.write_all(&bytes)?;
+        loop {
+            let answer = self.receive()?;
+            if answer.dynheader.response_serial != Some(serial) {
+                self.note(&answer)?;
+                continue;
+            }
+            if answer.typ == MessageType::Error {
+                let message = answer.body.parser().get::<String>().unwrap_or_default();
+                return Err(BusError::Answer {
+                    name: answer.dynheader.error_name.unwrap_or_default(),
+                    message,
+                });
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// Waits for the end of a job, given by the object path that its start returned.
+    pub(super) fn wait_job(&mut self, job: &str) -> Result<(), BusError> {
+        loop {
+            if let Some((_, result)) = self.removed.iter().find(|(path, _)| path == job) {
+                return match result.as_str() {
+                    "done" => Ok(()),
+                    result => Err(BusError::Job {
+                        result: result.to_owned(),
+                    }),
+                };
+            }
+            let message = self.receive()?;
+            self.note(&message)?;
+        }
+    }
+
+    fn note(&mut self, message: &MarshalledMessage) -> Result<(), BusError> {
+        if message.typ == MessageType::Signal && message.dynheader.member.as_deref() == Some("JobRemoved") {
+            let (_, job, _, result) = message
+                .body
+                .parser()
+                .get4::<u32, rustbus::wire::ObjectPath<String>, String, String>()?;
+            self.removed.push((job.as_ref().to_owned(), result));
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<MarshalledMessage, BusError> {
+        // The fixed part, with the length of the header's fields at its end.
+        const FIXED: usize = unmarshal::HEADER_LEN + 4;
+        let mut bytes = vec![0; FIXED];
+        self.stream.read_exact(&mut bytes)?;
+        let (_, header) = unmarshal::unmarshal_header(&bytes, 0)?;
+        let (_, fields) = rustbus::wire::util::parse_u32(&bytes[unmarshal::HEADER_LEN..], header.byteorder)?;
+        let length = FIXED + (fields as usize).next_multiple_of(8) + header.body_len as usize;
+        if length > LONGEST_MESSAGE {
+            return Err(UnmarshalError::NotEnoughBytes.into());
+        }
+        bytes.resize(length, 0);
+        self.stream.read_exact(&mut bytes[FIXED..])?;
+        let at = unmarshal::HEADER_LEN;
+        let (used, dynamic) = unmarshal::unmarshal_dynamic_header(&header, &bytes, at)?;
+        let (_, message) = unmarshal::unmarshal_next_message(&header, dynamic, &bytes, at + used)?;
+        Ok(message)
+    }
+}
+
+/// Where a bus listens.
+#[derive(Debug, PartialEq, Eq)]
+enum Address {
+    Path(PathBuf),
+    Abstract(Vec<u8>),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+impl Address {
+    fn connect(&self) -> io::Result<UnixStream> {
+        match self {
+            Self::Path(path) => UnixStream::connect(path),
+            Self::Abstract(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
+        }
+    }
+
+    /// The first address that we can use in a list as of the D-Bus specification, "Server Addresses".
+    fn parse(list: &str) -> Option<Self> {
+        list.split(';').find_map(|address| {
+            let keys = address.strip_prefix("unix:")?;
+            keys.split(',').find_map(|pair| match pair.split_once('=')? {
+                ("path", value) => {
+                    use std::os::unix::ffi::OsStringExt;
+                    Some(Self::Path(PathBuf::from(std::ffi::OsString::from_vec(unescape(
+                        value,
+                    )?))))
+                }
+                ("abstract", value) => Some(Self::Abstract(unescape(value)?)),
+                _ => None,
+            })
+        })
+    }
+}
+
+fn unescape(value: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(bytes)
+}
+
+fn user_address() -> Result<Address, BusError> {
+    let given = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok();
+    if let Some(address) = given.as_deref().and_then(Address::parse) {
+        return Ok(address);
+    }
+    let bus = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("bus"));
+    bus.filter(|bus| bus.exists())
+        .map(Address::Path)
+        .ok_or(BusError::NoUserBus)
+}
+
+/// The value of a unit's property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Bool(bool),
+    Number(u64),
+    Text(String),
+    Pids(Vec<u32>),
+    Bits(Vec<u8>),
+    Pairs(Vec<(String, String)>),
+}
+
+impl Signature for Value {
+    fn signature() -> signature::Type {
+        signature::Type::Container(signature::Container::Variant)
+    }
+
+    fn alignment() -> usize {
+        1
+    }
+
+    fn sig_str(buffer: &mut SignatureBuffer) {
+        buffer.push_static("v");
+    }
+
+    fn has_sig(sig: &str) -> bool {
+        sig.starts_with('v')
+    }
+}
+
+impl Marshal for Value {
+    fn marshal(&self, context: &mut MarshalContext<'_, '_>) -> Result<(), MarshalError> {
+        match self {
+            Self::Bool(value) => value.marshal_as_variant(context),
+            Self::Number(value) => value.marshal_as_variant(context),
+            Self::Text(value) => value.marshal_as_variant(context),
+            Self::Pids(value) => value.marshal_as_variant(context),
+            Self::Bits(value) => value.marshal_as_variant(context),
+            Self::Pairs(value) => value.marshal_as_variant(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_lists_of_escaped_keys() {
+        assert_eq!(
+            Address::parse("unix:path=/run/user/1000/bus,guid=12"),
+            Some(Address::Path("/run/user/1000/bus".into()))
+        );
+        assert_eq!(
+            Address::parse("tcp:host=x;unix:guid=1,path=/a%20b"),
+            Some(Address::Path("/a b".into()))
+        );
+        assert_eq!(
+            Address::parse("unix:abstract=/tmp/x"),
+            Some(Address::Abstract(b"/tmp/x".to_vec()))
+        );
+        for wrong in ["", "unix:", "tcp:host=x", "unix:path=/a%2", "unix:path=/a%zz"] {
+            assert_eq!(Address::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    /// A call goes out, and the answer is told from a signal that comes before it.
+    #[test]
+    fn answers_and_jobs_are_told_apart() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut server = Bus {
+            stream: theirs,
+            serial: 0,
+            direct: true,
+            removed: Vec::new(),
+        };
+        let mut bus = Bus {
+            stream: ours,
+            serial: 0,
+            direct: true,
+            removed: Vec::new(),
+        };
+        let mut signal = MessageBuilder::new()
+            .signal(
+                "org.freedesktop.systemd1.Manager",
+                "JobRemoved",
+                "/org/freedesktop/systemd1",
+            )
+            .build();
+        let job = rustbus::wire::ObjectPath::new("/job/7").unwrap();
+        signal.body.push_param4(7_u32, job, "x.scope", "done").unwrap();
+        let mut answer = MarshalledMessage::new();
+        answer.typ = MessageType::Reply;
+        answer.dynheader.response_serial = Some(1);
+        answer.body.push_param("fine").unwrap();
+        for (serial, message) in [(1, &signal), (2, &answer)] {
+            let mut bytes = Vec::new();
+            rustbus::wire::marshal::marshal(message, serial, &mut bytes).unwrap();
+            bytes.extend_from_slice(message.get_buf());
+            server.stream.write_all(&bytes).unwrap();
+        }
+        let mut call = MessageBuilder::new()
+            .call("Start")
+            .on("/o")
+            .with_interface("a.b")
+            .at("c.d")
+            .build();
+        let properties = [
+            ("Delegate".to_owned(), Value::Bool(true)),
+            ("PIDs".to_owned(), Value::Pids(vec![1])),
+            (
+                "DeviceAllow".to_owned(),
+                Value::Pairs(vec![("/dev/null".to_owned(), "rw".to_owned())]),
+            ),
+        ];
+        call.body.push_param(&properties[..]).unwrap();
+        let answer = bus.call(call).unwrap();
+        assert_eq!(answer.body.parser().get::<String>().unwrap(), "fine");
+        bus.wait_job("/job/7").unwrap();
+        let sent = server.receive().unwrap();
+        assert_eq!(sent.get_sig(), "a(sv)");
+        sent.body.validate().unwrap();
+    }
+}

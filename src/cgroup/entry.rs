@@ -1,0 +1,163 @@
+//! How processes get into a cgroup: the container's first one, and those that `exec` adds.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+
+use crate::plan::cgroup::CgroupMode;
+
+use super::tree::Tree;
+use super::{Cgroup, CgroupError, file, mounts, v2};
+
+/// How a new process gets into a cgroup.
+#[derive(Debug)]
+pub enum Entry {
+    /// It is born there: the directory is for `CLONE_INTO_CGROUP`.
+    Into(OwnedFd),
+    /// It moves itself: the `tasks` file of each v1 tree. On a hybrid host it is also born into the v2 tree.
+    Tasks {
+        tasks: Vec<OwnedFd>,
+        unified: Option<OwnedFd>,
+    },
+    /// The parent calls [`Cgroup::attach`] before it lets the child go on.
+    Systemd,
+    /// The caller's own cgroup.
+    None,
+}
+
+impl Entry {
+    /// The directory for clone3(2)'s `CLONE_INTO_CGROUP`, where there is one.
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Into(dir) => Some(dir.as_fd()),
+            Self::Tasks { unified, .. } => unified.as_ref().map(AsFd::as_fd),
+            Self::Systemd | Self::None => None,
+        }
+    }
+
+    /// The child's part after a clone into [`Self::clone_into`], before it has a second thread: only writes, no
+    /// allocation.
+    ///
+    /// # Errors
+    /// What the kernel says to the move.
+    pub fn enter(&self) -> io::Result<()> {
+        if let Self::Tasks { tasks, .. } = self {
+            for tasks in tasks {
+                file::write_to(tasks.as_fd(), "0")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For a process that was made without [`Self::clone_into`]: moves it, with all its threads. On v2 this
+    /// waits for the kernel's global lock.
+    ///
+    /// # Errors
+    /// What the kernel says to the move.
+    pub fn move_self(&self) -> io::Result<()> {
+        if let Some(dir) = self.clone_into() {
+            file::write(dir, "cgroup.procs", "0")?;
+        }
+        self.enter()
+    }
+}
+
+impl Cgroup {
+    /// How a further process gets in: into the cgroup itself, or below it as `exec --cgroup` says: on v2 one
+    /// path, on v1 one for all trees or `controller,…:path` for some. `init` is the container's first
+    /// process: where the container has made its own cgroup an inner one, which takes no processes (systemd
+    /// does on v2), the new process joins it.
+    ///
+    /// # Errors
+    /// A path that leads out of the container's cgroup or that is not there.
+    pub fn entry_for_exec(&self, subs: &[String], init: i32) -> Result<Entry, CgroupError> {
+        let mut trees = Vec::with_capacity(self.trees.len());
+        for tree in &self.trees {
+            let path = match sub_path(subs, tree)? {
+                Some(sub) => tree.path.join(sub),
+                None => tree.path.clone(),
+            };
+            trees.push(Tree::new(tree.controllers.clone(), path, tree.unified));
+        }
+        if subs.is_empty() && self.mode == CgroupMode::V2 {
+            for tree in &mut trees {
+                follow_init(tree, init)?;
+            }
+        }
+        of(&mut trees, self.mode)
+    }
+}
+
+/// Opens what an entry needs.
+pub(super) fn of(trees: &mut [Tree], mode: CgroupMode) -> Result<Entry, CgroupError> {
+    let mut tasks = Vec::with_capacity(trees.len());
+    let mut unified = None;
+    for tree in trees {
+        tree.open()?;
+        let dir = tree.dir()?;
+        if tree.unified {
+            let dir = dir
+                .try_clone_to_owned()
+                .map_err(|source| tree.error("open", source))?;
+            unified = Some(dir);
+        } else {
+            let opened = file::open_write(dir, "tasks");
+            tasks.push(opened.map_err(|source| tree.file_error("open", "tasks", source))?);
+        }
+    }
+    Ok(match (mode, unified) {
+        (CgroupMode::V2, Some(dir)) => Entry::Into(dir),
+        (CgroupMode::V2, None) => Entry::None,
+        (CgroupMode::V1, None) if tasks.is_empty() => Entry::None,
+        (CgroupMode::V1, unified) => Entry::Tasks { tasks, unified },
+    })
+}
+
+/// The path below the container's cgroup that `exec --cgroup` gives for this tree.
+pub(super) fn sub_path<'a>(subs: &'a [String], tree: &Tree) -> Result<Option<&'a Path>, CgroupError> {
+    for sub in subs {
+        let refuse = |reason| CgroupError::SubCgroup {
+            argument: sub.clone(),
+            reason,
+        };
+        let path = match sub.split_once(':') {
+            Some((controllers, path)) => {
+                if controllers.split(',').any(str::is_empty) {
+                    return Err(refuse("it names no controller before the colon"));
+                }
+                if !controllers.split(',').any(|controller| tree.has(controller)) {
+                    continue;
+                }
+                path
+            }
+            None if subs.len() > 1 => return Err(refuse("more than one needs a controller before each")),
+            None => sub.as_str(),
+        };
+        let path = path.trim_start_matches('/');
+        if Path::new(path)
+            .components()
+            .any(|component| !matches!(component, Component::Normal(_)))
+        {
+            return Err(refuse("it leads out of it"));
+        }
+        return Ok(Some(Path::new(path)));
+    }
+    Ok(None)
+}
+
+/// Moves the directory to the cgroup of `init` where the container's own has controllers for those below:
+/// then it takes no processes ("no internal processes", cgroups(7)).
+fn follow_init(tree: &mut Tree, init: i32) -> Result<(), CgroupError> {
+    let control = file::read(tree.open()?, "cgroup.subtree_control")
+        .map_err(|source| tree.file_error("read", "cgroup.subtree_control", source))?;
+    if control.trim().is_empty() {
+        return Ok(());
+    }
+    let own = mounts::parse_cgroup(&mounts::read_proc(&format!("/proc/{init}/cgroup"))?);
+    let path = mounts::find(&own, "").unwrap_or(Path::new("/"));
+    let below = v2::locate(path)?;
+    if below.path.starts_with(&tree.path) {
+        *tree = below;
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! Scopes: the cgroup of a container whose host has systemd in charge of them.
+
+use std::path::{Path, PathBuf};
+
+use rustbus::MessageBuilder;
+use rustbus::message_builder::MarshalledMessage;
+use rustbus::wire::ObjectPath;
+use rustbus::wire::unmarshal::traits::Variant;
+
+use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, expand_slice};
+
+use super::dbus::{Bus, BusError, Value};
+use super::properties::{self, Property};
+use super::{Cgroup, CgroupError, locate, mounts, v1, v2};
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const OBJECT: &str = "/org/freedesktop/systemd1";
+/// The version of systemd that brought CollectMode.
+const HAS_COLLECT_MODE: u32 = 236;
+
+/// Where the scope will be, from the root of the tree. A user's systemd is asked where it is itself.
+pub(super) fn control_group(location: &Location) -> Result<PathBuf, CgroupError> {
+    let Location::Systemd { slice, scope, user } = location else {
+        return Ok(PathBuf::from("/"));
+    };
+    let top = if *user {
+        Bus::connect(true)
+            .and_then(|mut bus| manager_property(&mut bus, "ControlGroup"))
+            .map_err(|source| CgroupError::Systemd {
+                action: "lookup",
+                unit: scope.clone(),
+                source,
+            })?
+    } else {
+        String::new()
+    };
+    Ok(Path::new("/")
+        .join(top.trim_start_matches('/'))
+        .join(expand_slice(slice)?)
+        .join(scope))
+}
+
+/// Has systemd make the scope with `pid` in it, and waits until it is there.
+pub(super) fn start(plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
+    let Location::Systemd { slice, scope, user } = &plan.location else {
+        return Ok(());
+    };
+    let failed = |source| CgroupError::Systemd {
+        action: "start",
+        unit: scope.clone(),
+        source,
+    };
+    let mut bus = Bus::connect(*user).map_err(failed)?;
+    let version = manager_property(&mut bus, "Version").map_err(failed)?;
+    let version = parse_version(&version);
+    bus.watch_jobs().map_err(failed)?;
+    let mut unit = scope_properties(plan.mode, slice, scope, pid, version);
+    unit.extend(properties::of(plan, version));
+    let started = match start_unit(&mut bus, scope, &unit) {
+        // A failed unit of the same name may be left over: systemd forgets it when told to.
+        Err(error) if error.is("UnitExists") => {
+            reset_failed(&mut bus, scope).map_err(failed)?;
+            start_unit(&mut bus, scope, &unit)
+        }
+        result => result,
+    };
+    started.map_err(failed)
+}
+
+impl Cgroup {
+    /// For [`super::Entry::Systemd`]: has systemd make the scope around `pid`, waits until it is there, and sets up
+    /// what systemd does not. Otherwise nothing is to be done.
+    ///
+    /// # Errors
+    /// No bus, systemd's refusal, or a setting that cannot be made; the scope is stopped then.
+    pub fn attach(&mut self, pid: i32) -> Result<(), CgroupError> {
+        let Some(plan) = self.pending.take() else {
+            return Ok(());
+        };
+        if let Err(error) = start(&plan, pid) {
+            // What is there under the name is another's, and not for us to kill or remove.
+            self.trees.clear();
+            self.location = Location::None;
+            return Err(error);
+        }
+        let set_up = self.adopt(&plan, pid);
+        if set_up.is_err() {
+            // The first error is the one to report; systemd removes the scope when its process is gone.
+            let _ = stop(&self.location);
+        }
+        set_up
+    }
+
+    fn adopt(&mut self, plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
+        let own = mounts::parse_cgroup(&mounts::read_proc(&format!("/proc/{pid}/cgroup"))?);
+        let managed = match plan.mode {
+            CgroupMode::V2 => "",
+            CgroupMode::V1 => "name=systemd",
+        };
+        let path = mounts::find(&own, managed).unwrap_or(Path::new("/"));
+        if let Location::Systemd { scope, .. } = &plan.location
+            && !path.ends_with(scope)
+        {
+            return Err(CgroupError::Astray {
+                pid,
+                unit: scope.clone(),
+                path: path.to_owned(),
+            });
+        }
+        let mut trees = locate(plan.mode, path)?;
+        for tree in &mut trees {
+            if plan.mode == CgroupMode::V2 {
+                v2::enable_controllers(&tree.path)?;
+                tree.open()?;
+            } else {
+                // systemd made and entered some of the trees; in those this changes nothing.
+                v1::join(tree, pid)?;
+            }
+        }
+        self.trees = trees;
+        self.set_up(plan)
+    }
+}
+
+/// What every scope of ours is, whatever its limits.
+fn scope_properties(mode: CgroupMode, slice: &str, scope: &str, pid: i32, version: u32) -> Vec<Property> {
+    let io = match mode {
+        CgroupMode::V1 => "BlockIOAccounting",
+        CgroupMode::V2 => "IOAccounting",
+    };
+    let name = scope.strip_suffix(".scope").unwrap_or(scope);
+    let mut properties = vec![
+        ("Description".to_owned(), Value::Text(format!("container {name}"))),
+        ("Slice".to_owned(), Value::Text(slice.to_owned())),
+        ("PIDs".to_owned(), Value::Pids(vec![pid.cast_unsigned()])),
+    ];
+    let switches = [
+        // What is below is ours and the container's; systemd leaves it alone.
+        ("Delegate", true),
+        ("MemoryAccounting", true),
+        ("CPUAccounting", true),
+        (io, true),
+        ("TasksAccounting", true),
+        ("DefaultDependencies", false),
+    ];
+    properties.extend(switches.map(|(name, on)| (name.to_owned(), Value::Bool(on))));
+    if version >= HAS_COLLECT_MODE {
+        // Nothing is left of a scope that failed (out of memory, a timeout), so its name is free again.
+        properties.push((
+            "CollectMode".to_owned(),
+            Value::Text("inactive-or-failed".to_owned()),
+        ));
+    }
+    properties
+}
+
+fn start_unit(bus: &mut Bus, scope: &str, unit: &[Property]) -> Result<(), BusError> {
+    let no_others: &[(String, &[Property])] = &[];
+    let mut message = call("StartTransientUnit");
+    message.body.push_param4(scope, "replace", unit, no_others)?;
+    let answer = bus.call(message)?;
+    let job = answer.body.parser().get::<ObjectPath<&str>>()?;
+    bus.wait_job(job.as_ref())
+}
+
+/// Stops the scope, and waits until it is gone. One that is gone already is fine.
+pub(super) fn stop(location: &Location) -> Result<(), CgroupError> {
+    let Location::Systemd { scope, user, .. } = location else {
+        return Ok(());
+    };
+    let stopped = Bus::connect(*user).and_then(|mut bus| {
+        bus.watch_jobs()?;
+        let mut message = call("StopUnit");
+        message.body.push_param2(scope.as_str(), "replace")?;
+        let answer = match bus.call(message) {
+            Err(error) if error.is("NoSuchUnit") => return Ok(()),
+            answer => answer?,
+        };
+        let job = answer.body.parser().get::<ObjectPath<&str>>()?;
+        bus.wait_job(job.as_ref())?;
+        reset_failed(&mut bus, scope)
+    });
+    stopped.map_err(|source| CgroupError::Systemd {
+        action: "stop",
+        unit: scope.clone(),
+        source,
+    })
+}
+
+fn reset_failed(bus: &mut Bus, scope: &str) -> Result<(), BusError> {
+    let mut message = call("ResetFailedUnit");
+    message.body.push_param(scope)?;
+    match bus.call(message) {
+        Err(error) if error.is("NoSuchUnit") => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
+fn manager_property(bus: &mut Bus, name: &str) -> Result<String, BusError> {
+    let mut message = MessageBuilder::new()
+        .call("Get")
+        .on(OBJECT)
+        .with_interface("org.freedesktop.DBus.Properties")
+        .at(SYSTEMD)
+        .build();
+    message.body.push_param2(MANAGER, name)?;
+    let answer = bus.call(message)?;
+    Ok(answer.body.parser().get::<Variant<'_, '_>>()?.get::<String>()?)
+}
+
+fn call(member: &str) -> MarshalledMessage {
+    MessageBuilder::new()
+        .call(member)
+        .on(OBJECT)
+        .with_interface(MANAGER)
+        .at(SYSTEMD)
+        .build()
+}
+
+/// The number in `v252.4-1` and its kin; 0 for what has none, so that only the oldest properties are used.
+fn parse_version(version: &str) -> u32 {
+    let digits = version.trim_start_matches('v');
+    let end = digits
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_numbers_with_decoration() {
+        for (text, version) in [
+            ("252.4-1", 252),
+            ("v245.4-1.fc32", 245),
+            ("262~rc1", 262),
+            ("", 0),
+        ] {
+            assert_eq!(parse_version(text), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_system_scope_is_below_its_slice() {
+        let location = Location::Systemd {
+            slice: "kubepods-pod1.slice".to_owned(),
+            scope: "cri-1.scope".to_owned(),
+            user: false,
+        };
+        let path = control_group(&location).unwrap();
+        assert_eq!(path, Path::new("/kubepods.slice/kubepods-pod1.slice/cri-1.scope"));
+    }
+}
