@@ -24,3 +24,6 @@ pub mod spec;
 pub mod plan;
 
 pub mod cgroup;
+pub mod console;
+pub mod hooks;
+pub mod rootfs;

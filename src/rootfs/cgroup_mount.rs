@@ -1,0 +1,147 @@
+//! `type: cgroup` mounts: the container sees its own cgroups and no others.
+//!
+//! v2: a new view of the one tree. v1: a tmpfs with one directory per controller tree, and links for the
+//! names of controllers that share one. Without a cgroup namespace the container's own directories are bound.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+
+use super::mount::set_attributes;
+use super::{CgroupView, RootfsError, move_to, open_tree, resolve, set_propagation};
+use crate::plan::cgroup::CgroupMode;
+use crate::plan::mounts::{Attributes, Mount};
+
+type Fail<'m> = &'m dyn Fn(&str, io::Error) -> RootfsError;
+
+/// Mounts the container's cgroups at the mount's destination.
+pub fn mount(root: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>) -> Result<(), RootfsError> {
+    let fail = |action: &str, source: io::Error| RootfsError::Mount {
+        index: mount.index,
+        origin: "cgroup".to_owned(),
+        destination: mount.destination.clone(),
+        action: action.to_owned(),
+        source,
+    };
+    let place = resolve::make_directory(root, &mount.destination)
+        .map_err(|error| fail("make the place to mount on", error))?;
+    match view.placement.mode {
+        CgroupMode::V2 => unified(place.as_fd(), mount, view, &fail),
+        CgroupMode::V1 => trees(place.as_fd(), mount, view, &fail),
+    }
+}
+
+fn unified(place: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>, fail: Fail<'_>) -> Result<(), RootfsError> {
+    let own = view.placement.paths.get("");
+    let tree = if view.namespaced {
+        // In a user namespace that does not own the network or cgroup namespace the kernel refuses a new one.
+        match (new_instance("cgroup2", &[]), own) {
+            (Err(error), Some(own)) if error.raw_os_error() == Some(libc::EPERM) => clone_directory(own),
+            (result, _) => result,
+        }
+    } else {
+        match own {
+            Some(own) => clone_directory(own),
+            None => new_instance("cgroup2", &[]),
+        }
+    }
+    .map_err(|error| fail("make a view of cgroup2", error))?;
+    finish(tree.as_fd(), place, mount, fail)
+}
+
+fn finish(tree: BorrowedFd<'_>, place: BorrowedFd<'_>, mount: &Mount, fail: Fail<'_>) -> Result<(), RootfsError> {
+    set_attributes(tree, mount.attributes, false).map_err(|error| fail("set its options", error))?;
+    for propagation in &mount.propagation {
+        set_propagation(tree, propagation.kind, propagation.recursive)
+            .map_err(|error| fail("set its propagation", error))?;
+    }
+    move_to(tree, place).map_err(|error| fail("attach it", error))
+}
+
+fn trees(place: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>, fail: Fail<'_>) -> Result<(), RootfsError> {
+    let tmpfs = new_instance("tmpfs", &["mode=755"]).map_err(|error| fail("make its tmpfs", error))?;
+    let writable = Attributes { set: mount.attributes.set & !Attributes::RDONLY, clear: mount.attributes.clear };
+    set_attributes(tmpfs.as_fd(), writable, false).map_err(|error| fail("set its options", error))?;
+    move_to(tmpfs.as_fd(), place).map_err(|error| fail("attach its tmpfs", error))?;
+    for host in host_trees().map_err(|error| fail("read the host's cgroup mounts", error))? {
+        let named = |error| fail(&format!("show the tree {}", host.name), error);
+        rustix::fs::mkdirat(&tmpfs, host.name.as_str(), Mode::from_raw_mode(0o755)).map_err(|e| named(e.into()))?;
+        let below = resolve::locate(tmpfs.as_fd(), Path::new(&host.name)).map_err(named)?;
+        let tree = if view.namespaced {
+            let options: Vec<&str> = host.options.iter().map(String::as_str).collect();
+            new_instance(&host.fstype, &options)
+        } else {
+            clone_directory(&host.own(view))
+        }
+        .map_err(named)?;
+        set_attributes(tree.as_fd(), mount.attributes, false).map_err(named)?;
+        move_to(tree.as_fd(), below.as_fd()).map_err(named)?;
+        for controller in host.options.iter().filter(|name| !name.contains('=') && **name != host.name) {
+            rustix::fs::symlinkat(host.name.as_str(), &tmpfs, controller.as_str()).map_err(|e| named(e.into()))?;
+        }
+    }
+    // Only now: the directories had to be made first.
+    set_attributes(tmpfs.as_fd(), mount.attributes, false).map_err(|error| fail("set its options", error))
+}
+
+/// A cgroup tree as the host mounts it.
+struct HostTree {
+    /// The last part of the mount point (`cpu,cpuacct`).
+    name: String,
+    path: PathBuf,
+    fstype: String,
+    /// The controllers it has, or `name=…`: what mounts the same tree again.
+    options: Vec<String>,
+}
+
+impl HostTree {
+    /// Where the container is in this tree: below its own cgroup, or the whole tree if it has none there.
+    fn own(&self, view: &CgroupView<'_>) -> PathBuf {
+        view.placement.paths.values().find(|path| path.starts_with(&self.path)).unwrap_or(&self.path).clone()
+    }
+}
+
+fn host_trees() -> io::Result<Vec<HostTree>> {
+    // The host's own /proc: init has not pivoted yet.
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let base = Path::new("/sys/fs/cgroup");
+    let mut trees: Vec<HostTree> = Vec::new();
+    for line in table.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let mut right = right.split(' ');
+        let (Some(fstype), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else { continue };
+        let Some(path) = left.split(' ').nth(4).map(Path::new) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if !matches!(fstype, "cgroup" | "cgroup2") || path.parent() != Some(base) {
+            continue;
+        }
+        let keep = |option: &&str| !matches!(*option, "rw" | "ro" | "xattr" | "none") && !option.contains("release_agent");
+        let options = if fstype == "cgroup" { options.split(',').filter(keep).map(str::to_owned).collect() } else { Vec::new() };
+        trees.push(HostTree { name: name.to_owned(), path: path.to_owned(), fstype: fstype.to_owned(), options });
+    }
+    Ok(trees)
+}
+
+fn clone_directory(path: &Path) -> io::Result<OwnedFd> {
+    open_tree(path, OpenTreeFlags::OPEN_TREE_CLONE)
+}
+
+fn new_instance(fstype: &str, options: &[&str]) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", "cgroup")?;
+    for option in options {
+        match option.split_once('=') {
+            Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value)?,
+            None => rustix::mount::fsconfig_set_flag(&context, *option)?,
+        }
+    }
+    if fstype == "cgroup" && options.iter().any(|option| option.starts_with("name=")) {
+        // A named tree has no controller, which must be said.
+        rustix::mount::fsconfig_set_flag(&context, "none")?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+}

@@ -1,0 +1,101 @@
+//! Paths that the container may not write, or not see at all.
+//!
+//! A path is looked up once; what covers it is a detached mount made by us: a clone of the host's /dev/null,
+//! checked by number, or an empty read-only tmpfs (CVE-2025-31133: a container's /dev/null may be anything).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use super::{RootfsError, clone_at, move_to, resolve};
+use crate::plan::mounts::Attributes;
+use crate::sys::mount::{MountAttr, mount_setattr};
+
+fn fail<E: Into<io::Error>>(path: &Path, action: &'static str) -> impl FnOnce(E) -> RootfsError {
+    let path = path.to_owned();
+    move |source| RootfsError::Mask { path, action, source: source.into() }
+}
+
+/// Looks a path up; `None` where there is nothing to protect.
+fn find(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, RootfsError> {
+    match resolve::locate(root, path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(error) => Err(fail(path, "look it up to protect it")(error)),
+    }
+}
+
+/// Makes each path that exists read-only, with all that is mounted below.
+pub fn readonly_all(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<(), RootfsError> {
+    for path in paths {
+        let Some(place) = find(root, path)? else { continue };
+        let tree = clone_recursive(place.as_fd()).map_err(fail(path, "clone it to make it read-only"))?;
+        let attr = MountAttr { set: Attributes::RDONLY, ..MountAttr::default() };
+        mount_setattr(tree.as_fd(), true, &attr).map_err(fail(path, "make it read-only"))?;
+        move_to(tree.as_fd(), place.as_fd()).map_err(fail(path, "mount it read-only"))?;
+    }
+    Ok(())
+}
+
+fn clone_recursive(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    use rustix::mount::OpenTreeFlags as Flags;
+    let flags = Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_EMPTY_PATH | Flags::AT_RECURSIVE;
+    Ok(rustix::mount::open_tree(fd, "", flags)?)
+}
+
+/// Hides each path that exists: a directory behind an empty one, anything else behind /dev/null.
+pub fn mask_all(root: BorrowedFd<'_>, paths: &[PathBuf], label: Option<&str>) -> Result<(), RootfsError> {
+    let mut covers = Covers::default();
+    for path in paths {
+        let Some(place) = find(root, path)? else { continue };
+        let directory = resolve::is_directory(&place).map_err(fail(path, "examine it"))?;
+        let cover = covers.get(directory, label).map_err(fail(path, "make what hides it"))?;
+        move_to(cover.as_fd(), place.as_fd()).map_err(fail(path, "hide it"))?;
+    }
+    Ok(())
+}
+
+/// What hides paths: made once, cloned for each.
+#[derive(Default)]
+struct Covers {
+    null: Option<OwnedFd>,
+    empty: Option<OwnedFd>,
+}
+
+impl Covers {
+    fn get(&mut self, directory: bool, label: Option<&str>) -> io::Result<OwnedFd> {
+        let (slot, make): (_, &dyn Fn() -> io::Result<OwnedFd>) =
+            if directory { (&mut self.empty, &|| empty_directory(label)) } else { (&mut self.null, &host_null) };
+        let cover = match slot.take() {
+            Some(cover) => cover,
+            None => make()?,
+        };
+        let clone = clone_at(cover.as_fd())?;
+        *slot = Some(cover);
+        Ok(clone)
+    }
+}
+
+fn host_null() -> io::Result<OwnedFd> {
+    let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&null)?;
+    let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !device || stat.st_rdev != rustix::fs::makedev(1, 3) {
+        return Err(io::Error::other("the host's /dev/null is not the null device"));
+    }
+    Ok(null)
+}
+
+fn empty_directory(label: Option<&str>) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "nr_blocks", "1")?;
+    rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;
+    if let Some(label) = label {
+        rustix::mount::fsconfig_set_string(&context, "context", label)?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?)
+}

@@ -1,0 +1,186 @@
+//! Carries out the file-system part of a plan: the root, the mounts, the devices, the masks, the pivot.
+//!
+//! The parent prepares, before the clone, what needs the host's rights ([`source::Sources`]); init does the
+//! rest in its own mount namespace, in the order of [`Tree`]'s methods. Every path of the container goes
+//! through [`resolve`]; nothing of the host is reached by a path that a container could have written.
+
+mod cgroup_mount;
+mod copy_up;
+mod device;
+mod mask;
+mod mount;
+mod pivot;
+pub mod resolve;
+mod source;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+pub use source::Sources;
+
+use crate::plan::cgroup::Placement;
+use crate::plan::mounts::{Mount, PropagationKind, Rootfs};
+use crate::sys::mount::{MountAttr, mount_setattr};
+
+/// What went wrong, and with which part of config.json.
+#[derive(Debug, thiserror::Error)]
+pub enum RootfsError {
+    #[error("rootfs {path}: cannot {action}")]
+    Root { path: PathBuf, action: &'static str, source: io::Error },
+    #[error("error mounting {origin:?} to rootfs at {destination:?} (mounts[{index}]): cannot {action}")]
+    Mount { index: usize, origin: String, destination: PathBuf, action: String, source: io::Error },
+    #[error("mount to {destination:?} (mounts[{index}]): {reason}")]
+    Refused { index: usize, destination: PathBuf, reason: &'static str },
+    #[error("device {path:?}: cannot {action}")]
+    Device { path: PathBuf, action: &'static str, source: io::Error },
+    #[error("device {path:?}: the image has another file there; remove it from the image or the device from linux.devices")]
+    DeviceTaken { path: PathBuf },
+    #[error("path {path:?}: cannot {action}")]
+    Mask { path: PathBuf, action: &'static str, source: io::Error },
+    #[error("cannot change the root to {path}: {action}")]
+    Pivot { path: PathBuf, action: &'static str, source: io::Error },
+}
+
+/// The container's file system while init builds it.
+pub struct Tree<'p> {
+    plan: &'p Rootfs,
+    root: OwnedFd,
+    /// The container's devpts instance, if the plan mounts one.
+    devpts: Option<OwnedFd>,
+}
+
+impl<'p> Tree<'p> {
+    /// Makes the mount namespace's propagation what the plan says and mounts the rootfs on itself.
+    ///
+    /// Must come first: until the propagation is changed, mounts made here could reach the host.
+    pub fn attach(plan: &'p Rootfs, sources: &mut Sources) -> Result<Self, RootfsError> {
+        let fail = |action| move |source: io::Error| RootfsError::Root { path: plan.path.clone(), action, source };
+        let propagation = plan.propagation.map_or((PropagationKind::Slave, true), |wanted| (wanted.kind, wanted.recursive));
+        let host = open_tree(Path::new("/"), OpenTreeFlags::empty()).map_err(fail("open /"))?;
+        set_propagation(host.as_fd(), propagation.0, propagation.1).map_err(fail("set the mount propagation of /"))?;
+        if propagation.0 == PropagationKind::Shared {
+            // pivot_root(2) refuses a shared parent, and what is mounted below one appears on the host.
+            make_parent_private(&plan.path).map_err(fail("make the mount it is on private"))?;
+        }
+        let root = match sources.take_root() {
+            Some(root) => root,
+            None => open_tree(&plan.path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE)
+                .map_err(fail("clone its mount"))?,
+        };
+        let spot = open_tree(&plan.path, OpenTreeFlags::empty()).map_err(fail("open it"))?;
+        move_to(root.as_fd(), spot.as_fd()).map_err(fail("mount it"))?;
+        Ok(Self { plan, root, devpts: None })
+    }
+
+    /// The root directory, for lookups with [`resolve`].
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The root of the container's devpts, from which its console is opened.
+    pub fn devpts(&self) -> Option<BorrowedFd<'_>> {
+        self.devpts.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Makes all mounts, in order.
+    pub fn mount_all(&mut self, sources: &mut Sources, cgroup: &CgroupView<'_>) -> Result<(), RootfsError> {
+        for mount in &self.plan.mounts {
+            let tree = mount::mount(self.root.as_fd(), mount, self.plan.mount_label.as_deref(), sources, cgroup)?;
+            if mount::is_new_devpts(mount) {
+                self.devpts = tree;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes device nodes and the usual links in /dev.
+    pub fn make_devices(&self, bind: bool) -> Result<(), RootfsError> {
+        device::make_all(self.root.as_fd(), self.plan, bind)
+    }
+
+    /// Masks and write-protects paths. After the mounts, which may lie on them; before the pivot, since it
+    /// needs the host's /dev/null.
+    pub fn protect_paths(&self) -> Result<(), RootfsError> {
+        mask::readonly_all(self.root.as_fd(), &self.plan.readonly_paths)?;
+        mask::mask_all(self.root.as_fd(), &self.plan.masked, self.plan.mount_label.as_deref())
+    }
+
+    /// Makes the rootfs the root of this process, and the host's tree unreachable.
+    pub fn pivot(self) -> Result<OwnedFd, RootfsError> {
+        if self.plan.no_pivot {
+            pivot::change_root(self.root.as_fd(), &self.plan.path)?;
+        } else {
+            pivot::pivot_root(self.root.as_fd(), &self.plan.path)?;
+        }
+        if self.plan.readonly {
+            let attr = MountAttr { set: crate::plan::mounts::Attributes::RDONLY, ..MountAttr::default() };
+            mount_setattr(self.root.as_fd(), false, &attr).map_err(|source| RootfsError::Root {
+                path: self.plan.path.clone(),
+                action: "make it read-only",
+                source,
+            })?;
+        }
+        Ok(self.root)
+    }
+}
+
+/// What a `type: cgroup` mount shows.
+pub struct CgroupView<'a> {
+    pub placement: &'a Placement,
+    /// The container has a cgroup namespace, so that new instances show its own cgroup as the root.
+    pub namespaced: bool,
+}
+
+/// A descriptor of a path of the host, or with `OPEN_TREE_CLONE` a detached copy of the mount there.
+pub fn open_tree(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::mount::open_tree(rustix::fs::CWD, path, flags | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+}
+
+/// A detached copy of the mount at `fd`, showing only what lies at it.
+pub fn clone_at(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(fd, "", flags)?)
+}
+
+/// Attaches a detached mount at an open place.
+pub fn move_to(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(tree, "", place, "", flags)?)
+}
+
+fn set_propagation(mount: BorrowedFd<'_>, kind: PropagationKind, recursive: bool) -> io::Result<()> {
+    let propagation = match kind {
+        PropagationKind::Shared => libc::MS_SHARED,
+        PropagationKind::Slave => libc::MS_SLAVE,
+        PropagationKind::Private => libc::MS_PRIVATE,
+        PropagationKind::Unbindable => libc::MS_UNBINDABLE,
+    };
+    mount_setattr(mount, recursive, &MountAttr { propagation, ..MountAttr::default() })
+}
+
+/// Finds the mount that `path` is on, which is the nearest ancestor at which a mount attribute can be set.
+fn make_parent_private(path: &Path) -> io::Result<()> {
+    for ancestor in path.ancestors() {
+        let spot = open_tree(ancestor, OpenTreeFlags::empty())?;
+        match set_propagation(spot.as_fd(), PropagationKind::Private, false) {
+            // EINVAL: not the root of a mount; go on upwards.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            result => return result,
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+fn describe(mount: &Mount) -> String {
+    use crate::plan::mounts::MountSource;
+    match &mount.source {
+        MountSource::Bind { path, .. } => path.display().to_string(),
+        MountSource::Filesystem { source, fstype, .. } if source.is_empty() => fstype.clone(),
+        MountSource::Filesystem { source, .. } => source.clone(),
+        MountSource::Cgroup => "cgroup".to_owned(),
+        MountSource::Remount => "remount".to_owned(),
+    }
+}

@@ -1,0 +1,210 @@
+//! One mount of config.json: opened or made detached, given its attributes, and only then attached.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+
+use super::{CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve, set_propagation};
+use crate::plan::mounts::{Attributes, Mount, MountSource};
+use crate::sys::mount::{MountAttr, mount_setattr};
+
+/// `PROC_SUPER_MAGIC` of statfs(2).
+const PROC_MAGIC: i64 = 0x9fa0;
+
+/// Files below /proc that may be bound over, since tools such as lxcfs do so; anything else there could fool
+/// a runtime that trusts /proc (CVE-2019-19921, CVE-2025-52881).
+const PROC_FILES: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// Whether this mount is the container's own devpts.
+pub fn is_new_devpts(mount: &Mount) -> bool {
+    matches!(&mount.source, MountSource::Filesystem { fstype, .. } if fstype == "devpts")
+        && mount.destination == Path::new("/dev/pts")
+}
+
+/// Carries out one mount and gives the root of what was mounted.
+pub fn mount(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    label: Option<&str>,
+    sources: &mut Sources,
+    cgroup: &CgroupView<'_>,
+) -> Result<Option<OwnedFd>, RootfsError> {
+    let at = Failing { mount };
+    let tree = match &mount.source {
+        MountSource::Bind { path, recursive } => match sources.take(mount.index) {
+            Some(tree) => tree,
+            None => {
+                let mut flags = OpenTreeFlags::OPEN_TREE_CLONE;
+                if *recursive {
+                    flags |= OpenTreeFlags::AT_RECURSIVE;
+                }
+                open_tree(path, flags).map_err(at.fail("open the source"))?
+            }
+        },
+        MountSource::Filesystem { .. } => new_filesystem(&at, label)?,
+        MountSource::Cgroup => {
+            cgroup_mount::mount(root, mount, cgroup)?;
+            return Ok(None);
+        }
+        MountSource::Remount => {
+            remount(&at, root)?;
+            return Ok(None);
+        }
+    };
+    let place = place(&at, root, tree.as_fd())?;
+    if mount.copy_up {
+        copy_up::copy(root, &mount.destination, tree.as_fd()).map_err(at.fail("copy up what the image has there"))?;
+    }
+    set_attributes(tree.as_fd(), mount.attributes, false).map_err(at.fail("set its options"))?;
+    set_attributes(tree.as_fd(), mount.recursive_attributes, true).map_err(at.fail("set its recursive options"))?;
+    for propagation in &mount.propagation {
+        set_propagation(tree.as_fd(), propagation.kind, propagation.recursive)
+            .map_err(at.fail("set its propagation"))?;
+    }
+    move_to(tree.as_fd(), place.as_fd()).map_err(at.fail("attach it"))?;
+    Ok(Some(tree))
+}
+
+/// Gives what is mounted at the destination already other options.
+fn remount(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
+    let mount = at.mount;
+    let place = resolve::locate(root, &mount.destination).map_err(at.fail("find it to remount it"))?;
+    set_attributes(place.as_fd(), mount.attributes, false).map_err(at.fail("remount it (is it a mount point?)"))?;
+    set_attributes(place.as_fd(), mount.recursive_attributes, true).map_err(at.fail("remount what is below it"))?;
+    for propagation in &mount.propagation {
+        set_propagation(place.as_fd(), propagation.kind, propagation.recursive)
+            .map_err(at.fail("set its propagation"))?;
+    }
+    Ok(())
+}
+
+/// Names the mount in errors.
+struct Failing<'m> {
+    mount: &'m Mount,
+}
+
+impl<'m> Failing<'m> {
+    fn fail<E: Into<io::Error>, A: Into<String>>(&self, action: A) -> impl FnOnce(E) -> RootfsError + use<'m, E, A> {
+        let mount = self.mount;
+        let action = action.into();
+        move |source| RootfsError::Mount {
+            index: mount.index,
+            origin: describe(mount),
+            destination: mount.destination.clone(),
+            action,
+            source: source.into(),
+        }
+    }
+
+    fn refuse(&self, reason: &'static str) -> RootfsError {
+        RootfsError::Refused { index: self.mount.index, destination: self.mount.destination.clone(), reason }
+    }
+}
+
+/// Opens the place to mount on, making it as a directory or file like the source, and guards /proc.
+fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
+    let destination = &at.mount.destination;
+    let place = if resolve::is_directory(tree).map_err(at.fail("examine the source"))? {
+        resolve::make_directory(root, destination)
+    } else {
+        resolve::make_file(root, destination)
+    }
+    .map_err(at.fail("make the place to mount on"))?;
+    if destination == Path::new("/proc") {
+        if !is_proc(tree).map_err(at.fail("examine the source"))? {
+            return Err(at.refuse("only a proc file system may be mounted on /proc"));
+        }
+    } else if is_proc(place.as_fd()).map_err(at.fail("examine the place"))?
+        && !PROC_FILES.iter().any(|file| destination == Path::new(file))
+        && !is_proc(tree).map_err(at.fail("examine the source"))?
+    {
+        return Err(at.refuse("a mount below /proc would fool what reads it"));
+    }
+    Ok(place)
+}
+
+fn is_proc(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type == PROC_MAGIC)
+}
+
+/// Sets and clears attributes. The access-time mode is one field: the kernel wants the whole of it cleared
+/// when any of it is set.
+pub fn set_attributes(tree: BorrowedFd<'_>, attributes: Attributes, recursive: bool) -> io::Result<()> {
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    let attr = MountAttr { set: attributes.set, clear: attributes.clear, ..MountAttr::default() };
+    mount_setattr(tree, recursive, &attr)
+}
+
+/// Makes a new instance of a file system, detached.
+fn new_filesystem(at: &Failing<'_>, label: Option<&str>) -> Result<OwnedFd, RootfsError> {
+    let MountSource::Filesystem { fstype, source, superblock_flags, data } = &at.mount.source else {
+        return Err(at.refuse("not a file system"));
+    };
+    let context = rustix::mount::fsopen(fstype.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(at.fail(format!("make a {fstype:?} file system (does this kernel have it?)")))?;
+    let explain = |error: rustix::io::Errno, option: &str| {
+        let reasons = kernel_log(&context);
+        let because = if reasons.is_empty() { String::new() } else { format!(" ({reasons})") };
+        at.fail(format!("configure {fstype} with {option:?}{because}"))(error)
+    };
+    if !source.is_empty() {
+        rustix::mount::fsconfig_set_string(&context, "source", source.as_str()).map_err(|e| explain(e, "source"))?;
+    }
+    for (bit, name) in SUPERBLOCK_FLAGS {
+        if superblock_flags & bit != 0 {
+            rustix::mount::fsconfig_set_flag(&context, *name).map_err(|e| explain(e, name))?;
+        }
+    }
+    let label = label.filter(|_| takes_context(fstype)).map(|label| format!("context={label}"));
+    for option in data.iter().chain(label.as_ref()) {
+        match option.split_once('=') {
+            Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value),
+            None => rustix::mount::fsconfig_set_flag(&context, option.as_str()),
+        }
+        .map_err(|e| explain(e, option))?;
+    }
+    rustix::mount::fsconfig_create(&context).map_err(|e| explain(e, "create"))?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map_err(at.fail(format!("mount the new {fstype}")))
+}
+
+/// Superblock flags of mount(2) and what fsconfig(2) calls them. MS_SILENT has no name here: the new calls
+/// report to their caller and not to the log anyway.
+const SUPERBLOCK_FLAGS: &[(u64, &str)] = &[
+    (libc::MS_SYNCHRONOUS, "sync"),
+    (libc::MS_DIRSYNC, "dirsync"),
+    (libc::MS_MANDLOCK, "mand"),
+    (libc::MS_LAZYTIME, "lazytime"),
+    (libc::MS_I_VERSION, "iversion"),
+];
+
+/// File systems that refuse an SELinux context of their own, as in runc.
+fn takes_context(fstype: &str) -> bool {
+    !matches!(fstype, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
+}
+
+/// What the kernel says of a failed configuration (fsopen(2): messages are read from the descriptor).
+fn kernel_log(context: &OwnedFd) -> String {
+    let mut lines = Vec::new();
+    let mut buffer = [0u8; 1024];
+    while let Ok(length @ 1..) = rustix::io::read(context.as_fd(), &mut buffer) {
+        lines.push(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned());
+    }
+    lines.join("; ")
+}

@@ -1,0 +1,99 @@
+//! Mounts that the parent must open before the clone, since the container's process may not: bind sources
+//! that its user namespace cannot reach, and id-mapped mounts, whose map the host's root has to set.
+//!
+//! The descriptors are inherited by the clone; nothing is sent.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use rustix::mount::OpenTreeFlags;
+
+use super::{RootfsError, describe, open_tree, set_propagation};
+use crate::plan::mounts::{Mount, MountIdMap, MountSource, PropagationKind, Rootfs};
+use crate::sys::mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
+
+/// Makes a descriptor of a user namespace with the given maps; the room `process` knows how.
+pub type MakeUserNamespace<'f> = &'f dyn Fn(&MountIdMap) -> io::Result<OwnedFd>;
+
+/// Detached mounts, by the place of their entry in config.json.
+#[derive(Debug, Default)]
+pub struct Sources {
+    root: Option<OwnedFd>,
+    mounts: BTreeMap<usize, OwnedFd>,
+}
+
+impl Sources {
+    /// Opens what the plan needs opened by the host: with `user_namespace` every bind and the root, otherwise
+    /// only id-mapped mounts.
+    pub fn open(plan: &Rootfs, user_namespace: bool, make: MakeUserNamespace<'_>) -> Result<Self, RootfsError> {
+        let mut sources = Self::default();
+        if user_namespace {
+            let fail = |action| move |source: io::Error| RootfsError::Root { path: plan.path.clone(), action, source };
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
+            let tree = open_tree(&plan.path, flags).map_err(fail("clone its mount"))?;
+            set_propagation(tree.as_fd(), PropagationKind::Slave, true).map_err(fail("make its mount a slave"))?;
+            sources.root = Some(tree);
+        }
+        for mount in &plan.mounts {
+            if (user_namespace && matches!(mount.source, MountSource::Bind { .. })) || mount.idmap.is_some() {
+                sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// What the clone must keep open.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        self.root.iter().chain(self.mounts.values()).map(AsRawFd::as_raw_fd).collect()
+    }
+
+    pub fn take_root(&mut self) -> Option<OwnedFd> {
+        self.root.take()
+    }
+
+    pub fn take(&mut self, index: usize) -> Option<OwnedFd> {
+        self.mounts.remove(&index)
+    }
+}
+
+fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<OwnedFd, RootfsError> {
+    let fail = |action: &str| {
+        let action = action.to_owned();
+        move |source: io::Error| RootfsError::Mount {
+            index: mount.index,
+            origin: describe(mount),
+            destination: mount.destination.clone(),
+            action,
+            source,
+        }
+    };
+    let MountSource::Bind { path, recursive } = &mount.source else {
+        return Err(RootfsError::Refused {
+            index: mount.index,
+            destination: mount.destination.clone(),
+            reason: "an id map needs a bind mount",
+        });
+    };
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE;
+    if *recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = open_tree(path, flags).map_err(fail("open the source"))?;
+    // Cloned here, it would be a peer of the host's mount. As runc's, it gets what the root's propagation gives.
+    let kind = plan.propagation.map_or(PropagationKind::Slave, |propagation| propagation.kind);
+    if kind != PropagationKind::Shared {
+        set_propagation(tree.as_fd(), kind, true).map_err(fail("set the propagation of the source"))?;
+    }
+    if let Some(idmap) = &mount.idmap {
+        let namespace = make(idmap).map_err(fail("make a user namespace for the id map"))?;
+        let attr = MountAttr {
+            set: MOUNT_ATTR_IDMAP,
+            userns_fd: namespace.as_raw_fd() as u64,
+            ..MountAttr::default()
+        };
+        mount_setattr(tree.as_fd(), idmap.recursive, &attr)
+            .map_err(fail("set the id map (does the file system support id-mapped mounts?)"))?;
+    }
+    Ok(tree)
+}
