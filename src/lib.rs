@@ -27,3 +27,5 @@ pub mod cgroup;
 pub mod console;
 pub mod hooks;
 pub mod rootfs;
+pub mod security;
+pub mod state;
