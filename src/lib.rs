@@ -29,3 +29,5 @@ pub mod hooks;
 pub mod rootfs;
 pub mod security;
 pub mod state;
+
+pub mod workload;

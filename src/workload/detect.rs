@@ -1,0 +1,186 @@
+//! Recognises what an entry point is from its first bytes, and decides how it is run. Pure: reads no file.
+
+use super::WorkloadError;
+use crate::plan::Workload;
+
+/// How many bytes of the entry point [`detect`] wants; a shorter file gives what it has.
+pub const HEAD: usize = 16;
+
+/// The `EI_OSABI` with which Wasmtime marks the ELF files it compiles to.
+const ELFOSABI_WASMTIME: u8 = 200;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Elf,
+    /// `#!`: the kernel starts its interpreter.
+    Script,
+    /// A core module in the binary format; also one that is cut off or of an unknown version, so that the
+    /// compiler can say what is wrong with it.
+    WasmModule,
+    WasmComponent,
+    /// The text format. It has no magic number, so the name decides.
+    WasmText,
+    /// Compiled code in Wasmtime's ELF form.
+    Precompiled,
+    Other,
+}
+
+impl Format {
+    /// Whether the engine takes it.
+    pub const fn is_wasm(self) -> bool {
+        matches!(self, Self::WasmModule | Self::WasmComponent | Self::WasmText)
+    }
+
+    /// For errors: "this is ...".
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Elf => "a native executable (ELF)",
+            Self::Script => "a script",
+            Self::WasmModule => "a Wasm module",
+            Self::WasmComponent => "a Wasm component",
+            Self::WasmText => "Wasm text",
+            Self::Precompiled => "precompiled Wasm",
+            Self::Other => "none that is known by its first bytes",
+        }
+    }
+}
+
+/// How the entry point is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    Native,
+    Wasm,
+}
+
+/// Tells the format from the first bytes (up to [`HEAD`]) and the file's name.
+pub fn detect(head: &[u8], name: &str) -> Format {
+    match head {
+        [0x7f, b'E', b'L', b'F', rest @ ..] => match rest.get(3) {
+            Some(&ELFOSABI_WASMTIME) => Format::Precompiled,
+            _ => Format::Elf,
+        },
+        [b'#', b'!', ..] => Format::Script,
+        // Version and layer, two little-endian u16, follow the magic; layer 1 is the component model
+        // (component-model design/mvp/Binary.md).
+        [0, b'a', b's', b'm', rest @ ..] => match rest {
+            [_, _, 1, 0, ..] => Format::WasmComponent,
+            _ => Format::WasmModule,
+        },
+        _ if has_extension(name, "wat") => Format::WasmText,
+        _ => Format::Other,
+    }
+}
+
+/// Decides how a file of this format is run under what the plan asks for.
+pub fn choose(workload: Workload, format: Format, name: &str) -> Result<Choice, WorkloadError> {
+    let precompiled = || WorkloadError::Precompiled {
+        path: name.to_owned(),
+    };
+    match (workload, format) {
+        (Workload::Native, _) => Ok(Choice::Native),
+        (Workload::Detect | Workload::Wasm, Format::Precompiled) => Err(precompiled()),
+        (Workload::DetectByName, Format::Precompiled) if is_wasm_name(name) => Err(precompiled()),
+        (Workload::DetectByName, format) if format.is_wasm() && is_wasm_name(name) => Ok(Choice::Wasm),
+        (Workload::DetectByName, _) => Ok(Choice::Native),
+        (_, format) if format.is_wasm() => Ok(Choice::Wasm),
+        (Workload::Detect, _) => Ok(Choice::Native),
+        (Workload::Wasm, format) => Err(WorkloadError::NotWasm {
+            path: name.to_owned(),
+            found: format.describe(),
+        }),
+    }
+}
+
+/// Splits `module.wasm#function` at its last `#`. To be tried only where no file has the whole name.
+pub fn split_entry(argument: &str) -> (&str, Option<&str>) {
+    match argument.rsplit_once('#') {
+        Some((path, export)) if !path.is_empty() && !export.is_empty() => (path, Some(export)),
+        _ => (argument, None),
+    }
+}
+
+fn is_wasm_name(name: &str) -> bool {
+    has_extension(name, "wasm") || has_extension(name, "wat")
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(stem, last)| !stem.is_empty() && last == extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn formats_are_told_by_content() {
+        assert_eq!(detect(MODULE, "/app"), Format::WasmModule);
+        assert_eq!(detect(COMPONENT, "/app"), Format::WasmComponent);
+        assert_eq!(detect(b"\0asm", "cut off"), Format::WasmModule);
+        assert_eq!(detect(b"\0asm\x01\0", "cut off"), Format::WasmModule);
+        assert_eq!(detect(b"\0as", "too short"), Format::Other);
+        assert_eq!(detect(b"#!/bin/sh\n", "/app.wasm"), Format::Script);
+        assert_eq!(detect(b"\x7fELF\x02\x01\x01\0", "/app.wat"), Format::Elf);
+        assert_eq!(
+            detect(b"\x7fELF\x02\x01\x01\xc8", "/app.cwasm"),
+            Format::Precompiled
+        );
+        assert_eq!(detect(b"\x7fELF", "/cut"), Format::Elf);
+        assert_eq!(detect(b"", "/empty"), Format::Other);
+    }
+
+    #[test]
+    fn text_is_told_by_name() {
+        assert_eq!(detect(b"(module)", "/app.wat"), Format::WasmText);
+        assert_eq!(detect(b"", "a.wat"), Format::WasmText);
+        assert_eq!(detect(b"(module)", "/app.wasm"), Format::Other);
+        assert_eq!(detect(b"(module)", "wat"), Format::Other);
+        assert_eq!(detect(b"(module)", ".wat"), Format::Other);
+    }
+
+    #[test]
+    fn the_plan_and_the_format_choose() {
+        use Workload::{Detect, DetectByName, Native, Wasm};
+        let ok = |workload, format, name| choose(workload, format, name).expect("a choice");
+        assert_eq!(ok(Detect, Format::WasmModule, "/app"), Choice::Wasm);
+        assert_eq!(ok(Detect, Format::Other, "/app.wasm"), Choice::Native);
+        assert_eq!(ok(DetectByName, Format::WasmModule, "/app"), Choice::Native);
+        assert_eq!(ok(DetectByName, Format::WasmModule, "/app.wasm"), Choice::Wasm);
+        assert_eq!(ok(DetectByName, Format::Elf, "/app.wasm"), Choice::Native);
+        assert_eq!(ok(DetectByName, Format::Precompiled, "/app"), Choice::Native);
+        assert_eq!(ok(Wasm, Format::WasmComponent, "/app"), Choice::Wasm);
+        assert_eq!(ok(Native, Format::WasmModule, "/app.wasm"), Choice::Native);
+        assert_eq!(ok(Native, Format::Precompiled, "/app.wasm"), Choice::Native);
+    }
+
+    #[test]
+    fn refusals_name_the_file() {
+        for workload in [Workload::Detect, Workload::Wasm] {
+            let error = choose(workload, Format::Precompiled, "/app.cwasm").expect_err("refused");
+            assert!(
+                matches!(&error, WorkloadError::Precompiled { path } if path == "/app.cwasm"),
+                "{error}"
+            );
+        }
+        let error = choose(Workload::DetectByName, Format::Precompiled, "/app.wasm").expect_err("refused");
+        assert!(matches!(error, WorkloadError::Precompiled { .. }));
+        let error = choose(Workload::Wasm, Format::Elf, "/bin/true").expect_err("refused");
+        assert!(
+            error.to_string().contains("/bin/true") && error.to_string().contains("ELF"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_export_is_split_off_at_the_last_hash() {
+        assert_eq!(split_entry("/app.wasm#run"), ("/app.wasm", Some("run")));
+        assert_eq!(split_entry("/a#b.wasm#run"), ("/a#b.wasm", Some("run")));
+        assert_eq!(split_entry("/app.wasm"), ("/app.wasm", None));
+        assert_eq!(split_entry("/app.wasm#"), ("/app.wasm#", None));
+        assert_eq!(split_entry("#run"), ("#run", None));
+    }
+}

@@ -1,0 +1,406 @@
+//! The cache of compiled code: files named by what was compiled and for which engine, in a directory that is
+//! only ours. Everything in it that is trusted was written by this room and is verified once per boot.
+//!
+//! ```text
+//! <key>.code   an entry, see `entry`; replaced, never written in place, since others have it mapped
+//! <key>.seen   a stamp of the entry: verified in this boot. Its own time is that of the last use
+//! <key>.lock   held while the entry is being compiled
+//! <stamp>.file the key of a large entry point of a container that had this stamp
+//! ```
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::input::Input;
+use super::kinds::GuestKind;
+use super::record::{self, Stamp};
+use super::{engine, entry};
+
+/// Bytes of code that are kept by default.
+const DEFAULT_LIMIT: u64 = 1 << 30;
+
+/// From this size on an entry point is recognised by its stamp; smaller ones are hashed in less time.
+const STAMPED_SIZE: u64 = 256 << 10;
+
+/// How stale the time of last use may get, to spare a write per start.
+const USE_GRAIN: Duration = Duration::from_secs(600);
+
+/// Notes on files that were not made anew for this long are dropped.
+const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Why the cache is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error(
+        "no place for the cache of compiled Wasm: neither WRUN_CACHE_DIR, XDG_CACHE_HOME nor HOME is set"
+    )]
+    NoHome,
+    #[error(
+        "{path}: {what}; the cache of compiled Wasm wants a directory of its own, owned by uid {uid}, mode 0700"
+    )]
+    NotOurs {
+        path: PathBuf,
+        what: &'static str,
+        uid: u32,
+    },
+    #[error("{path}: is on a file system mounted noexec, from which compiled code cannot be mapped")]
+    NoExec { path: PathBuf },
+    #[error("WRUN_CACHE_SIZE: `{value}` is not a number of bytes")]
+    Size { value: String },
+    #[error("the cache of compiled Wasm: cannot {what} {path}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The name of an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key(blake3::Hash);
+
+impl Key {
+    /// `content` is the hash of the entry point's bytes.
+    pub fn new(content: &blake3::Hash, export: Option<&str>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        part(content.as_bytes());
+        part(engine::IDENTITY.as_bytes());
+        for feature in engine::cpu_features() {
+            part(feature.as_bytes());
+        }
+        part(b"export");
+        if let Some(export) = export {
+            part(export.as_bytes());
+        }
+        Self(hasher.finalize())
+    }
+
+    fn file(&self, extension: &str) -> String {
+        format!("{}.{extension}", self.0.to_hex())
+    }
+}
+
+/// An open cache.
+#[derive(Debug)]
+pub struct Cache {
+    path: PathBuf,
+    dir: OwnedFd,
+    limit: u64,
+    boot: Option<[u8; 16]>,
+}
+
+/// Held while one process compiles for a key; others wait for it.
+pub struct Lock<'a> {
+    cache: &'a Cache,
+    name: String,
+    _file: OwnedFd,
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // Whoever waits on the removed file finds the entry; a leftover would only be an empty file.
+        let _ = rustix::fs::unlinkat(&self.cache.dir, &self.name, AtFlags::empty());
+    }
+}
+
+impl Cache {
+    /// Opens the cache in `path`, and makes it where it is missing.
+    pub fn open(path: &Path) -> Result<Self, CacheError> {
+        let io_error = |what| {
+            let path = path.to_owned();
+            move |source: io::Error| CacheError::Io { what, path, source }
+        };
+        let limit = match std::env::var("WRUN_CACHE_SIZE") {
+            Ok(value) => value
+                .parse()
+                .map_err(|_not_a_number| CacheError::Size { value })?,
+            Err(_unset) => DEFAULT_LIMIT,
+        };
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let open = || rustix::fs::open(path, flags, Mode::empty());
+        let dir = match open() {
+            Err(Errno::NOENT) => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .map_err(io_error("make"))?;
+                open()
+            }
+            other => other,
+        };
+        let uid = rustix::process::geteuid().as_raw();
+        let not_ours = |what| CacheError::NotOurs {
+            path: path.to_owned(),
+            what,
+            uid,
+        };
+        let dir = match dir {
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(not_ours("is a symbolic link or no directory")),
+            other => other.map_err(|error| io_error("open")(error.into()))?,
+        };
+        let stat = rustix::fs::fstat(&dir).map_err(|error| io_error("look at")(error.into()))?;
+        if stat.st_uid != uid {
+            return Err(not_ours("belongs to another user"));
+        }
+        if stat.st_mode & 0o077 != 0 {
+            return Err(not_ours("is open to other users"));
+        }
+        let fs = rustix::fs::fstatvfs(&dir).map_err(|error| io_error("look at")(error.into()))?;
+        if fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) {
+            return Err(CacheError::NoExec {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            limit,
+            boot: record::boot_id(),
+        })
+    }
+
+    fn error(&self, what: &'static str, name: &str) -> impl Fn(io::Error) -> CacheError + use<> {
+        let path = self.path.join(name);
+        move |source| CacheError::Io {
+            what,
+            path: path.clone(),
+            source,
+        }
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), CacheError> {
+        match rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.error("remove", name)(error.into())),
+        }
+    }
+
+    /// Compiled code that is there and sound. What is there and is not sound is removed.
+    pub fn lookup(&self, key: &Key) -> Result<Option<(OwnedFd, GuestKind)>, CacheError> {
+        let name = key.file("code");
+        let file = match self.open_file(&name, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            // A symbolic link: not of our making.
+            Err(Errno::LOOP) => return self.remove(&name).map(|()| None),
+            Err(error) => return Err(self.error("open", &name)(error.into())),
+        };
+        match self.check(key, &file).map_err(self.error("read", &name))? {
+            Some(kind) => Ok(Some((file.into(), kind))),
+            None => self.remove(&name).map(|()| None),
+        }
+    }
+
+    fn check(&self, key: &Key, file: &File) -> io::Result<Option<GuestKind>> {
+        let metadata = file.metadata()?;
+        let ours = metadata.is_file()
+            && metadata.uid() == rustix::process::geteuid().as_raw()
+            && metadata.mode() & 0o077 == 0;
+        if !ours {
+            return Ok(None);
+        }
+        let Some(footer) = entry::footer(file, metadata.size())? else {
+            return Ok(None);
+        };
+        if !self.was_seen(key, &metadata) {
+            if !footer.verify(file, metadata.size(), key.0.as_bytes())? {
+                return Ok(None);
+            }
+            self.mark_seen(key, &metadata);
+        }
+        footer.kind(file)
+    }
+
+    /// Whether this very file was verified in this boot; notes its use.
+    fn was_seen(&self, key: &Key, metadata: &Metadata) -> bool {
+        let (Some(boot), Ok(mut file)) = (&self.boot, self.open_file(&key.file("seen"), OFlags::RDONLY))
+        else {
+            return false;
+        };
+        let mut bytes = [0; Stamp::SIZE + 1];
+        let read = file.read(&mut bytes);
+        let seen = read.is_ok_and(|length| bytes[..length] == *Stamp::new(metadata, boot).bytes());
+        let stale = |time: SystemTime| time.elapsed().is_ok_and(|age| age > USE_GRAIN);
+        if seen
+            && file
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(stale)
+        {
+            // An entry whose use cannot be noted is only evicted earlier.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        seen
+    }
+
+    /// A note that cannot be written costs another verification at the next start, nothing else.
+    fn mark_seen(&self, key: &Key, metadata: &Metadata) {
+        if let Some(boot) = &self.boot {
+            self.note(&key.file("seen"), Stamp::new(metadata, boot).bytes());
+        }
+    }
+
+    fn note(&self, name: &str, content: &[u8]) {
+        let file = self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC);
+        if let Ok(mut file) = file {
+            // A short note matches nothing.
+            let _ = file.write_all(content);
+        }
+    }
+
+    /// The key of a large entry point that was seen before, by its stamp.
+    pub fn recall(&self, input: &Input, export: Option<&str>) -> Option<Key> {
+        let mut file = self
+            .open_file(&self.note_name(input, export)?, OFlags::RDONLY)
+            .ok()?;
+        let mut hex = String::new();
+        file.read_to_string(&mut hex).ok()?;
+        blake3::Hash::from_hex(hex).ok().map(Key)
+    }
+
+    /// Notes the key for [`Self::recall`], where the file can be known again.
+    pub fn remember(&self, input: &Input, export: Option<&str>, key: &Key) {
+        if let Some(name) = self.note_name(input, export)
+            && !self.exists(&name)
+        {
+            self.note(&name, key.0.to_hex().as_bytes());
+        }
+    }
+
+    fn note_name(&self, input: &Input, export: Option<&str>) -> Option<String> {
+        let metadata = input.metadata();
+        if metadata.size() < STAMPED_SIZE || !record::is_settled(input.file(), metadata) {
+            return None;
+        }
+        let stamp = Stamp::new(metadata, self.boot.as_ref()?);
+        Some(Key::new(&blake3::hash(stamp.bytes()), export).file("file"))
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        rustix::fs::accessat(&self.dir, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// Waits until no other process compiles for this key.
+    pub fn lock(&self, key: &Key) -> Result<Lock<'_>, CacheError> {
+        let name = key.file("lock");
+        let error = self.error("lock", &name);
+        let file = self
+            .open_file(&name, OFlags::RDWR | OFlags::CREATE)
+            .map_err(|e| error(e.into()))?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+            .map_err(|e| error(e.into()))?;
+        Ok(Lock {
+            cache: self,
+            name,
+            _file: file.into(),
+        })
+    }
+
+    /// Keeps `length` bytes of `code`, and returns the entry open for reading.
+    pub fn insert(
+        &self,
+        key: &Key,
+        code: &File,
+        length: u64,
+        kind: &GuestKind,
+    ) -> Result<OwnedFd, CacheError> {
+        let name = key.file("code");
+        let error = self.error("write", &name);
+        let full = || io::Error::from(io::ErrorKind::QuotaExceeded);
+        if length > self.limit {
+            return Err(error(full()));
+        }
+        self.trim(self.limit - length)?;
+        let file = self.unnamed().map_err(&error)?;
+        entry::write(code, length, kind, key.0.as_bytes(), &file).map_err(&error)?;
+        match link(&file, &self.dir, &name) {
+            // Another was first; what it wrote is as good, and verified below.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(error(errno.into())),
+        }
+        drop(file);
+        let missing = || error(io::Error::from(io::ErrorKind::InvalidData));
+        self.lookup(key)?.map(|(code, _)| code).ok_or_else(missing)
+    }
+
+    /// A file without a name, of which nothing is left where we are killed.
+    fn unnamed(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.dir, ".", flags, Mode::RUSR)?.into())
+    }
+
+    /// Removes the least recently used entries until at most `limit` bytes of code are kept. Containers that
+    /// have them mapped keep them.
+    fn trim(&self, limit: u64) -> Result<(), CacheError> {
+        let read_error = |errno: Errno| self.error("list", "")(errno.into());
+        let mut entries = Vec::new();
+        for found in rustix::fs::Dir::read_from(&self.dir).map_err(read_error)? {
+            let found = found.map_err(read_error)?;
+            let Ok(name) = found.file_name().to_str() else {
+                continue;
+            };
+            let Some((key, extension)) = name.rsplit_once('.') else {
+                continue;
+            };
+            let Some((size, modified)) = self.size_and_time(name) else {
+                continue;
+            };
+            match extension {
+                "code" => {
+                    let used = self
+                        .size_and_time(&format!("{key}.seen"))
+                        .map_or(modified, |(_, used)| used);
+                    entries.push((used, size, key.to_owned()));
+                }
+                "file" if modified.elapsed().is_ok_and(|age| age > FORGET_AFTER) => self.remove(name)?,
+                "seen" if !self.exists(&format!("{key}.code")) => self.remove(name)?,
+                _ => {}
+            }
+        }
+        let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
+        entries.sort();
+        for (_, size, key) in entries {
+            if total <= limit {
+                break;
+            }
+            self.remove(&format!("{key}.code"))?;
+            self.remove(&format!("{key}.seen"))?;
+            total -= size;
+        }
+        Ok(())
+    }
+
+    /// `None` where the file is gone meanwhile.
+    fn size_and_time(&self, name: &str) -> Option<(u64, SystemTime)> {
+        let stat = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let since = Duration::new(
+            u64::try_from(stat.st_mtime).ok()?,
+            u32::try_from(stat.st_mtime_nsec).ok()?,
+        );
+        Some((u64::try_from(stat.st_size).ok()?, SystemTime::UNIX_EPOCH + since))
+    }
+}
+
+/// Gives an unnamed file its name (open(2), O_TMPFILE).
+fn link(file: &File, dir: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+}

@@ -1,0 +1,276 @@
+//! Compiling an entry point: bytes of an unknown hand in, native code and a verdict out. Done in a process of
+//! its own that has nothing but those bytes, two descriptors to write to and the container's cgroup.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
+use wasmtime_wasi::WasiCtx;
+
+use super::kinds::{self, GuestKind, Refusal, Surroundings};
+use super::{Confine, WasmError, confine, engine};
+use crate::sys::fork;
+use crate::workload::detect::{self, Format};
+
+/// Most bytes of a verdict: a pipe holds as much, so the compiler never waits for its reader.
+const MAX_VERDICT: u64 = 64 << 10;
+
+/// What came out.
+#[derive(Debug)]
+pub struct Compiled {
+    /// A memory file that can be sealed; nobody else holds it any more.
+    pub code: File,
+    /// Bytes of code.
+    pub length: u64,
+    pub kind: GuestKind,
+}
+
+/// What the compiler's process says at its end.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    Compiled { kind: GuestKind, length: u64 },
+    Refused(Refusal),
+    Failed { step: String, errno: Option<i32> },
+    Panicked { message: String },
+}
+
+/// Compiles `bytes` in a confined process, and waits for it.
+pub fn compile(
+    bytes: &[u8],
+    name: &str,
+    export: Option<&str>,
+    confine: &Confine<'_>,
+) -> Result<Compiled, WasmError> {
+    let start_error = |step| {
+        move |source: io::Error| WasmError::Confine {
+            path: name.to_owned(),
+            step,
+            source,
+        }
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let output = rustix::fs::memfd_create("wrun-code", flags)
+        .map_err(|error| start_error("making its output")(error.into()))?;
+    let (reader, writer) = io::pipe()
+        .map_err(start_error("making its pipe"))
+        .map(|(r, w)| (OwnedFd::from(r), OwnedFd::from(w)))?;
+    let child = fork::run_in_child(|| in_child(bytes, export, confine, &output, &writer))
+        .map_err(start_error("forking"))?;
+    drop(writer);
+    let mut text = Vec::new();
+    let read = File::from(reader).take(MAX_VERDICT + 1).read_to_end(&mut text);
+    let status = wait(child).map_err(start_error("waiting for it"))?;
+    read.map_err(start_error("reading its verdict"))?;
+    conclude(&text, status, output, name, confine)
+}
+
+fn wait(child: Pid) -> io::Result<WaitStatus> {
+    loop {
+        match waitpid(child, None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Makes sense of the verdict and of the way the process ended. Both may be an attacker's.
+fn conclude(
+    text: &[u8],
+    status: WaitStatus,
+    output: OwnedFd,
+    name: &str,
+    confine: &Confine<'_>,
+) -> Result<Compiled, WasmError> {
+    let path = || name.to_owned();
+    let crashed = |how: String| WasmError::Crashed { path: path(), how };
+    if let WaitStatus::Signaled(_, Signal::SIGKILL, _) = status {
+        return Err(WasmError::OutOfMemory {
+            path: path(),
+            limit: confine.memory_limit,
+        });
+    }
+    let verdict = (text.len() as u64 <= MAX_VERDICT).then(|| serde_json::from_slice(text));
+    match (verdict, status) {
+        (Some(Ok(Verdict::Compiled { kind, length })), WaitStatus::Exited(_, 0)) => {
+            let code = File::from(output);
+            let held = code.metadata().map(|metadata| metadata.len()).unwrap_or(0);
+            if length == 0 || held != length {
+                return Err(crashed(format!("says {length} bytes of code, but left {held}")));
+            }
+            Ok(Compiled { code, length, kind })
+        }
+        (Some(Ok(Verdict::Refused(refusal))), _) => Err(WasmError::Refused {
+            path: path(),
+            refusal,
+        }),
+        (Some(Ok(Verdict::Panicked { message })), _) => Err(crashed(format!("panicked: {message}"))),
+        (Some(Ok(Verdict::Failed { step, errno })), _) => {
+            let why = errno.map(|errno| format!(": {}", io::Error::from_raw_os_error(errno)));
+            Err(crashed(format!("failed at {step}{}", why.unwrap_or_default())))
+        }
+        (_, WaitStatus::Signaled(_, signal, _)) => Err(crashed(format!("was ended by {signal}"))),
+        (_, status) => Err(crashed(format!("ended without a verdict ({status:?})"))),
+    }
+}
+
+/// The whole life of the compiler's process.
+fn in_child(
+    bytes: &[u8],
+    export: Option<&str>,
+    ties: &Confine<'_>,
+    output: &OwnedFd,
+    verdict: &OwnedFd,
+) -> u8 {
+    let result = prepare(ties, output, verdict).and_then(|tools| {
+        let (code, kind) = match translate(bytes, export, tools) {
+            Ok(done) => done,
+            Err(refusal) => return Ok(Verdict::Refused(refusal)),
+        };
+        let length = code.len() as u64;
+        write_all(OUTPUT, &code).map_err(|error| Failure {
+            step: "writing the code",
+            error,
+        })?;
+        Ok(Verdict::Compiled { kind, length })
+    });
+    let verdict = result.unwrap_or_else(|failure| Verdict::Failed {
+        step: failure.step.to_owned(),
+        errno: failure.error.raw_os_error(),
+    });
+    u8::from(say(&verdict).is_err())
+}
+
+/// A step of the compiler's process that could not be done.
+pub struct Failure {
+    pub step: &'static str,
+    pub error: io::Error,
+}
+
+/// Numbers of the only two descriptors that the process keeps.
+const OUTPUT: i32 = 0;
+const VERDICT: i32 = 1;
+
+/// What is made before the process gives up the right to open files.
+struct Tools {
+    engine: Engine,
+    /// Never run; the check of imports wants one. Made early since it takes random numbers.
+    host: kinds::core::Host,
+}
+
+/// The recipe of the process, in the order that it must have.
+fn prepare(ties: &Confine<'_>, output: &OwnedFd, verdict: &OwnedFd) -> Result<Tools, Failure> {
+    let step = |step| move |error| Failure { step, error };
+    // Before all that can fail, since this is how it is said.
+    take_two_descriptors(output, verdict).map_err(step("arranging descriptors"))?;
+    // Before all that costs, so that it is counted; and before descriptors and rights are gone.
+    (ties.enter_cgroup)().map_err(step("joining the container's cgroup"))?;
+    fork::close_from(2).map_err(step("closing descriptors"))?;
+    std::panic::set_hook(Box::new(|info| {
+        let message: String = info.to_string().chars().take(1000).collect();
+        // If this fails the process ends without a verdict, which is told from one with.
+        let _ = say(&Verdict::Panicked { message });
+    }));
+    confine::leave_host()?;
+    let parallel = can_start_threads();
+    let engine = engine::compiler_engine(parallel).map_err(|error| Failure {
+        step: "making the engine",
+        error: io::Error::other(format!("{error:#}")),
+    })?;
+    let surroundings = Surroundings {
+        wasi: WasiCtx::builder(),
+        memory_limit: None,
+    };
+    let host = kinds::core::Host::new(surroundings);
+    confine::forbid_syscalls()?;
+    Ok(Tools { engine, host })
+}
+
+fn take_two_descriptors(output: &OwnedFd, verdict: &OwnedFd) -> io::Result<()> {
+    // By way of high numbers, since either may be 0 or 1 itself.
+    let output = rustix::io::fcntl_dupfd_cloexec(output.as_fd(), 3)?;
+    let verdict = rustix::io::fcntl_dupfd_cloexec(verdict.as_fd(), 3)?;
+    nix::unistd::dup2_stdin(&output)?;
+    nix::unistd::dup2_stdout(&verdict)?;
+    Ok(())
+}
+
+/// Whether the container's pids limit leaves room for the compiler's threads; it does without otherwise.
+fn can_start_threads() -> bool {
+    let Ok(count) = std::thread::available_parallelism() else {
+        return false;
+    };
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let started = std::thread::scope(|scope| {
+        let wait = &wait;
+        let threads: Vec<_> = (0..count.get())
+            .map(|_| {
+                std::thread::Builder::new().spawn_scoped(scope, move || {
+                    // Ends when the sender is gone, which is all that is waited for.
+                    let _ = wait.lock().map(|wait| wait.recv());
+                })
+            })
+            .collect();
+        drop(release);
+        threads.iter().all(Result::is_ok)
+    });
+    started && count.get() > 1
+}
+
+/// Compiles, and decides what kind of guest it is.
+fn translate(bytes: &[u8], export: Option<&str>, tools: Tools) -> Result<(Vec<u8>, GuestKind), Refusal> {
+    let Tools { engine, host } = tools;
+    let invalid = |error: wasmtime::Error| Refusal::Invalid {
+        reason: format!("{error:#}"),
+    };
+    let failed = |error: wasmtime::Error| Refusal::Engine {
+        reason: format!("{error:#}"),
+    };
+    let binary = match detect::detect(bytes, "") {
+        Format::WasmModule | Format::WasmComponent => std::borrow::Cow::Borrowed(bytes),
+        _ => wat::parse_bytes(bytes).map_err(|error| Refusal::Text {
+            reason: error.to_string(),
+        })?,
+    };
+    if detect::detect(&binary, "") == Format::WasmComponent {
+        let component = Component::from_binary(&engine, &binary).map_err(invalid)?;
+        let kind = kinds::command::examine(&engine, &component, export)?;
+        return Ok((component.serialize().map_err(failed)?, kind));
+    }
+    let module = Module::from_binary(&engine, &binary).map_err(invalid)?;
+    let kind = kinds::core::examine(&engine, &module, export, host)?;
+    Ok((module.serialize().map_err(failed)?, kind))
+}
+
+fn say(verdict: &Verdict) -> io::Result<()> {
+    let mut text = serde_json::to_vec(verdict)?;
+    if text.len() as u64 > MAX_VERDICT {
+        let step = "saying what is wrong: the text is too long".to_owned();
+        text = serde_json::to_vec(&Verdict::Failed { step, errno: None })?;
+    }
+    write_all(VERDICT, &text)
+}
+
+fn write_all(number: i32, bytes: &[u8]) -> io::Result<()> {
+    struct Fd(i32);
+    impl Write for Fd {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(match self.0 {
+                OUTPUT => rustix::io::write(io::stdin(), bytes)?,
+                _ => rustix::io::write(io::stdout(), bytes)?,
+            })
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    Fd(number).write_all(bytes)
+}
