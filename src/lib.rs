@@ -31,3 +31,5 @@ pub mod security;
 pub mod state;
 
 pub mod workload;
+
+pub mod process;

@@ -1,0 +1,212 @@
+//! The last part of the recipe, common to a container's first process and to those of `exec`: from a process
+//! in the right place to one that has given everything up and only waits to run its program.
+//!
+//! Why each step stands where it does is written at [`crate::security`].
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::program::{self, Program, ProgramError};
+use super::protocol::{Channel, ChannelError, Message};
+use crate::console::{ConsoleError, Terminal};
+use crate::plan::Workload;
+use crate::plan::process::Process;
+use crate::security::keyring::Role;
+use crate::security::seccomp::Program as Filter;
+use crate::security::{ProcDirectory, SecurityError, keyring, lsm, no_new_privileges, personality, scheduling, seccomp, user};
+use crate::workload::native::{Native, NativeError};
+use crate::workload::wasm::{self, Guest, GuestKind};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("process.cwd {path}: cannot enter it")]
+    Cwd { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    NoCode(String),
+    #[error("cannot {0}")]
+    Step(&'static str, #[source] io::Error),
+    #[error(transparent)]
+    Native(#[from] NativeError),
+}
+
+/// What a process is confined with.
+pub struct Confinement<'a> {
+    pub id: &'a str,
+    pub process: &'a Process,
+    pub workload: Workload,
+    pub filter: Option<&'a Filter>,
+    /// Our own directory in a trusted procfs.
+    pub proc_self: OwnedFd,
+    pub role: Role,
+    pub terminal: Option<Terminal>,
+    pub channel: &'a Channel,
+    /// Descriptors from 3 on that the program inherits.
+    pub preserve: u32,
+    /// Bytes; for the guest's memory.
+    pub memory_limit: Option<u64>,
+}
+
+/// A process that is confined and ready to run.
+pub enum Confined {
+    Native(Native),
+    Wasm { code: OwnedFd, kind: GuestKind, guest: Guest },
+    /// config.json has no process: there is nothing to run.
+    Nothing,
+}
+
+impl Confinement<'_> {
+    pub fn confine(mut self) -> Result<Confined, ConfineError> {
+        let process = self.process;
+        let proc_self = ProcDirectory::new(self.proc_self.as_fd());
+        if process.new_keyring {
+            self.join_keyring(proc_self)?;
+        }
+        if let Some(profile) = &process.apparmor_profile {
+            lsm::set_apparmor_profile(proc_self, profile)?;
+        }
+        if let Some(label) = &process.selinux_label {
+            lsm::set_selinux_label(proc_self, label)?;
+        }
+        if process.no_new_privileges {
+            no_new_privileges()?;
+        }
+        self.set_scheduling()?;
+        // A terminal for the user: while we may still give files away.
+        if let Some(terminal) = self.terminal.take() {
+            terminal.give_to(process.user.uid, None)?;
+            terminal.take()?;
+        } else {
+            user::own_stdio(process.user.uid)?;
+        }
+        // What is left open of ours ends with execve(2); what the caller passed does not.
+        crate::sys::fd::cloexec_from(3 + self.preserve).map_err(step("mark descriptors close-on-exec"))?;
+        crate::sys::exec::default_sigpipe().map_err(step("reset SIGPIPE"))?;
+        let entered = enter(&process.cwd);
+        if !process.no_new_privileges {
+            self.load_filter()?;
+        }
+        user::set_umask(process.user.umask);
+        let ungranted = user::switch(&process.user, &process.capabilities, proc_self)?;
+        if !ungranted.is_empty() {
+            self.channel.send(&Message::Warning { text: ungranted.to_string() })?;
+        }
+        // A directory that only the user may enter, such as one on NFS.
+        entered.or_else(|_| enter(&process.cwd)).map_err(|source| ConfineError::Cwd {
+            path: process.cwd.clone(),
+            source,
+        })?;
+        let confined = self.find_program()?;
+        if process.no_new_privileges {
+            self.load_filter()?;
+        }
+        Ok(confined)
+    }
+
+    fn join_keyring(&self, proc_self: ProcDirectory<'_>) -> Result<(), SecurityError> {
+        let Some(label) = &self.process.selinux_label else { return keyring::join(self.id, self.role) };
+        lsm::set_keyring_label(proc_self, label)?;
+        keyring::join(self.id, self.role)?;
+        lsm::set_keyring_label(proc_self, "")
+    }
+
+    fn set_scheduling(&self) -> Result<(), SecurityError> {
+        if let Some(scheduler) = &self.process.scheduler {
+            scheduling::set_scheduler(scheduler)?;
+        }
+        if let Some(priority) = &self.process.io_priority {
+            scheduling::set_io_priority(priority)?;
+        }
+        if let Some(domain) = self.process.personality {
+            personality::set(domain)?;
+        }
+        Ok(())
+    }
+
+    fn load_filter(&self) -> Result<(), ConfineError> {
+        if let Some(filter) = self.filter
+            && let Some(listener) = seccomp::load(filter)?
+        {
+            self.channel.send_with(&Message::Listener, listener.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// With the rights of the user, and under what is already in force.
+    fn find_program(&self) -> Result<Confined, ConfineError> {
+        let process = self.process;
+        match program::find(process, self.workload)? {
+            Program::Native(path) => Ok(Confined::Native(Native::new(&path, &process.args, &self.environment())?)),
+            Program::Wasm { file, name, export } => self.fetch_code(file, name, export),
+        }
+    }
+
+    /// HOME is what programs take for granted; runc sets it from the image's passwd where it is missing.
+    fn environment(&self) -> Vec<String> {
+        let mut env = self.process.env.clone();
+        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+            env.push(format!("HOME={}", program::home_of(self.process.user.uid)));
+        }
+        env
+    }
+
+    fn fetch_code(&self, file: OwnedFd, name: String, export: Option<String>) -> Result<Confined, ConfineError> {
+        self.channel.send_with(&Message::Module { name, export }, file.as_fd())?;
+        let (code, kind) = match self.channel.receive()? {
+            (Message::Code { kind }, Some(code)) => (code, kind),
+            (other, _) => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+        };
+        let guest = Guest {
+            args: self.process.args.clone(),
+            env: self
+                .environment()
+                .iter()
+                .map(|entry| entry.split_once('=').unwrap_or((entry, "")))
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            cwd: self.process.cwd.clone(),
+            memory_limit: self.memory_limit,
+        };
+        Ok(Confined::Wasm { code, kind, guest })
+    }
+}
+
+fn step(action: &'static str) -> impl FnOnce(io::Error) -> ConfineError {
+    move |source| ConfineError::Step(action, source)
+}
+
+/// Enters a directory of the container. A magic link of procfs would lead out of it (CVE-2024-21626).
+fn enter(cwd: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let root = rustix::fs::open("/", flags, Mode::empty())?;
+    let directory = rustix::fs::openat2(&root, cwd, flags, Mode::empty(), resolve)?;
+    Ok(rustix::process::fchdir(directory)?)
+}
+
+impl Confined {
+    /// Runs it, with the passed descriptors. The result is a guest's exit code.
+    pub fn run(self, listen_fds: u32, preserve_fds: u32) -> Result<u8, ConfineError> {
+        match self {
+            Self::Native(native) => Err(native.exec(listen_fds).into()),
+            Self::Wasm { code, kind, guest } => {
+                // What execve(2) closes for others. The gate is among it: from here on the guest runs.
+                let mut keep = vec![code.as_raw_fd()];
+                keep.extend((3..3 + listen_fds + preserve_fds).map(u32::cast_signed));
+                crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
+                Ok(wasm::run(code, &kind, guest))
+            }
+            Self::Nothing => Err(ConfineError::NoCode("config.json has no process to run".to_owned())),
+        }
+    }
+}

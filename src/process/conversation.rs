@@ -1,0 +1,172 @@
+//! The parent's side of the conversation with a container's process; the words are in [`super::protocol`].
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use nix::unistd::Pid;
+
+use super::LaunchError;
+use super::protocol::{Channel, ChannelError, Message, send_bytes};
+use crate::cgroup::Cgroup;
+use crate::console::{ConsoleError, ConsoleSocket};
+use crate::hooks;
+use crate::plan::process::Process;
+use crate::plan::seccomp::Listener;
+use crate::plan::Hooks;
+use crate::security;
+use crate::state::{HookState, Record, Status};
+use crate::sys::fault;
+use crate::workload::wasm::{self, Confine};
+
+/// The process on the other side, before it runs anything of the container's.
+pub struct Child {
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    pub channel: Channel,
+}
+
+/// What the parent does for its child while they speak.
+pub struct Service<'a> {
+    pub record: &'a Record,
+    pub cgroup: &'a Cgroup,
+    /// Where the cgroup below the container's is that the process is in, see `exec --cgroup`.
+    pub process: Option<&'a Process>,
+    /// `None` for `exec`, which runs none.
+    pub hooks: Option<&'a Hooks>,
+    /// Where the master of the terminal is sent; without it the caller keeps it.
+    pub console: Option<&'a ConsoleSocket>,
+    pub rootless: bool,
+    /// Bytes, of the container's cgroup.
+    pub memory_limit: Option<u64>,
+    pub warn: &'a dyn Fn(&str),
+}
+
+impl Child {
+    /// Tells the child to go on and serves it until it is ready. The result is the master of its terminal,
+    /// unless that was sent to a socket.
+    pub fn serve(&self, service: &Service<'_>) -> Result<Option<OwnedFd>, LaunchError> {
+        self.say(&Message::Proceed)?;
+        let mut master = None;
+        loop {
+            match self.channel.receive() {
+                Ok((Message::Console, Some(fd))) => master = hand_over(fd, service.console)?,
+                Ok((Message::RunHooks, None)) => self.run_hooks(service)?,
+                Ok((Message::Module { name, export }, Some(file))) => {
+                    self.provide(service, file, &name, export.as_deref())?;
+                }
+                Ok((Message::Listener, Some(fd))) => self.send_listener(service, fd.as_fd())?,
+                Ok((Message::Warning { text }, None)) => (service.warn)(&text),
+                Ok((Message::Ready, None)) => break,
+                Ok((Message::Failed { error }, _)) => return Err(LaunchError::Said(error)),
+                Ok((other, _)) => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+                Err(ChannelError::Ended) => return Err(self.ended()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(process) = service.process {
+            // From here, with the host's rights: a container's root may not raise a limit.
+            security::rlimits::apply(rustix::process::Pid::from_raw(self.pid.as_raw()), &process.rlimits)?;
+        }
+        Ok(master)
+    }
+
+    /// Lets a ready child wait at the gate, or run.
+    pub fn commit(&self) -> Result<(), LaunchError> {
+        self.say(&Message::Committed)
+    }
+
+    fn say(&self, message: &Message) -> Result<(), LaunchError> {
+        self.channel.send(message).map_err(|error| match error {
+            // It may have said why before it ended.
+            ChannelError::Ended => match self.channel.receive() {
+                Ok((Message::Failed { error }, _)) => LaunchError::Said(error),
+                _ => self.ended(),
+            },
+            other => other.into(),
+        })
+    }
+
+    /// How the child ended without a word: killed, most likely by the cgroup's memory limit.
+    fn ended(&self) -> LaunchError {
+        match crate::console::reap(self.pidfd.as_fd()) {
+            Ok(waited) => LaunchError::Ended(format!("{waited:?}").to_lowercase()),
+            Err(error) => LaunchError::Ended(error.to_string()),
+        }
+    }
+
+    fn run_hooks(&self, service: &Service<'_>) -> Result<(), LaunchError> {
+        if let Some(lists) = service.hooks {
+            let state = HookState::new(service.record, Status::Creating).with_pid(self.pid.as_raw()).to_json();
+            let bundle = Some(service.record.bundle.as_path());
+            hooks::run(&lists.prestart, &state, "prestart", bundle)?;
+            hooks::run(&lists.create_runtime, &state, "createRuntime", bundle)?;
+        }
+        fault::point("parent:hooks");
+        self.say(&Message::HooksDone)
+    }
+
+    fn provide(
+        &self,
+        service: &Service<'_>,
+        file: OwnedFd,
+        name: &str,
+        export: Option<&str>,
+    ) -> Result<(), LaunchError> {
+        let cache = wasm::default_dir(service.rootless).and_then(|path| wasm::Cache::open(&path));
+        let entry = service.cgroup.entry_for_exec(&[], self.pid.as_raw())?;
+        let confine = Confine { enter_cgroup: &|| entry.move_self(), memory_limit: service.memory_limit };
+        let provided = wasm::provide(File::from(file), name, cache, export, &confine)?;
+        if let Some(trouble) = &provided.uncached {
+            (service.warn)(&format!("compiled code is not kept: {}", super::chain(trouble)));
+        }
+        Ok(self.channel.send_with(&Message::Code { kind: provided.kind }, provided.code.as_fd())?)
+    }
+
+    /// The spec's container process state, with the filter's descriptor, for the agent that listens.
+    fn send_listener(&self, service: &Service<'_>, fd: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        let listener = service.process.and_then(|process| process.seccomp.as_ref()).and_then(|filter| filter.listener.as_ref());
+        let Some(Listener { path, metadata }) = listener else {
+            return Err(LaunchError::Listener { path: PathBuf::new(), source: io::Error::other("no path is set") });
+        };
+        let status = if service.hooks.is_some() { Status::Creating } else { Status::Running };
+        let container = HookState::new(service.record, status);
+        let container = if service.hooks.is_some() { container.with_pid(self.pid.as_raw()) } else { container };
+        let state = serde_json::json!({
+            "ociVersion": service.record.oci_version,
+            "fds": ["seccompFd"],
+            "pid": self.pid.as_raw(),
+            "metadata": metadata,
+            "state": container,
+        });
+        UnixStream::connect(path)
+            .and_then(|stream| send_bytes(stream.as_fd(), state.to_string().as_bytes(), Some(fd)))
+            .map_err(|source| LaunchError::Listener { path: path.clone(), source })
+    }
+}
+
+fn hand_over(master: OwnedFd, socket: Option<&ConsoleSocket>) -> Result<Option<OwnedFd>, LaunchError> {
+    let Some(socket) = socket else { return Ok(Some(master)) };
+    // The name is what runc sends along; engines show it, at most.
+    send_bytes(socket.as_fd(), b"/dev/ptmx", Some(master.as_fd())).map_err(|source| ConsoleError::Socket {
+        path: socket.path().to_owned(),
+        action: "send the terminal",
+        source,
+    })?;
+    Ok(None)
+}
+
+impl Child {
+    /// Waits until a committed child has become its program, which closes its end of the conversation, or has
+    /// said why it could not.
+    pub fn wait_for_program(&self) -> Result<(), LaunchError> {
+        match self.channel.receive() {
+            Err(ChannelError::Ended) => Ok(()),
+            Ok((Message::Failed { error }, _)) => Err(LaunchError::Said(error)),
+            Ok((other, _)) => Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Processes of the runtime: how the container's process is made, what it and the command say to each other,
+//! and the recipes by which it becomes the program. See [`protocol`] for the drawing.
+//!
+//! There is one thread, no async runtime and no engine here until a process has been cloned for good.
+
+mod confine;
+mod conversation;
+pub mod gate;
+mod init;
+mod joiner;
+mod launch;
+mod program;
+mod protect;
+mod protocol;
+mod spawn;
+mod userns;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use conversation::{Child, Service};
+pub use joiner::Exec;
+pub use launch::Launch;
+pub use protect::{ProtectError, executable as protect_executable};
+pub use protocol::send_bytes;
+pub use spawn::chain;
+
+/// Why a container's process could not be brought up to the point where it waits or runs.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error(transparent)]
+    Spawn(#[from] spawn::SpawnError),
+    #[error(transparent)]
+    Map(#[from] userns::MapError),
+    #[error(transparent)]
+    Rootfs(#[from] crate::rootfs::RootfsError),
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::CgroupError),
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookError),
+    #[error(transparent)]
+    Console(#[from] crate::console::ConsoleError),
+    #[error(transparent)]
+    Security(#[from] crate::security::SecurityError),
+    #[error(transparent)]
+    Wasm(#[from] crate::workload::wasm::WasmError),
+    #[error(transparent)]
+    Channel(#[from] protocol::ChannelError),
+    /// In the words of the container's process, with all causes.
+    #[error("{0}")]
+    Said(String),
+    #[error("the container's process ended before it was ready ({0}); was it killed for its memory limit?")]
+    Ended(String),
+    #[error("seccomp listener {path}: cannot hand the filter's descriptor over")]
+    Listener { path: PathBuf, source: io::Error },
+    #[error("cannot {0}")]
+    Step(&'static str, #[source] io::Error),
+}
