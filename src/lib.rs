@@ -33,3 +33,5 @@ pub mod state;
 pub mod workload;
 
 pub mod process;
+
+pub mod container;

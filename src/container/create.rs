@@ -1,0 +1,251 @@
+//! `create`: from a bundle to a container that waits at its gate.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::unistd::Pid;
+
+use super::stored::store;
+use super::{Context, CreateOptions, Error};
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::console::{ConsoleSocket, Relay};
+use crate::host::Host;
+use crate::plan::namespaces::Kind;
+use crate::plan::{self, Plan};
+use crate::process::{Launch, Service, protect_executable, send_bytes};
+use crate::security::seccomp::Program as Filter;
+use crate::security::seccomp_cache;
+use crate::spec::Spec;
+use crate::state::{Entry, Identity, RECORD_VERSION, Record, now};
+use crate::sys::fault;
+
+/// Where the container's terminal goes, if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminal {
+    /// To the console socket, which must be given.
+    Socket,
+    /// To the caller.
+    Foreground,
+}
+
+/// A container at its gate.
+pub(super) struct Created {
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    pub master: Option<OwnedFd>,
+}
+
+/// Makes a container.
+pub fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Error> {
+    create_with(context, options, Terminal::Socket, None).map(|_| ())
+}
+
+pub(super) fn create_with(
+    context: &Context<'_>,
+    options: &CreateOptions,
+    terminal: Terminal,
+    relay: Option<&Relay>,
+) -> Result<Created, Error> {
+    let host = Host::probe(context.rootless);
+    // Before anything is made: it may start the program anew.
+    protect_executable(host.rootless())?;
+    let bundle = Bundle::open(&options.bundle)?;
+    let plan = plan(context, options, &bundle, &host)?;
+    let console = console(options, &plan, terminal)?;
+    let filter = filter(&plan, &host)?;
+    let entry = store(context).reserve(&options.id)?;
+    fault::point("parent:reserved");
+    let mut making = Making { context, entry: &entry, cgroup: None, child: None };
+    let made = making.make(options, &plan, &bundle, &host, filter, relay, console.as_ref());
+    made.inspect_err(|_| making.undo())
+}
+
+fn plan(context: &Context<'_>, options: &CreateOptions, bundle: &Bundle, host: &Host) -> Result<Plan, Error> {
+    let spec = Spec::parse(bundle.config(), &bundle.config_path())?;
+    for warning in &spec.warnings {
+        (context.warn)(warning);
+    }
+    let wanted = plan::Options {
+        id: options.id.clone(),
+        bundle: bundle.path().to_owned(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        systemd_cgroup: context.systemd_cgroup,
+        wasm_required: context.wasm_required,
+    };
+    Ok(Plan::new(&spec, &wanted, host)?)
+}
+
+/// A terminal needs somewhere to go, and a socket a terminal, as in runc.
+fn console(options: &CreateOptions, plan: &Plan, terminal: Terminal) -> Result<Option<ConsoleSocket>, Error> {
+    let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
+    match (&options.console_socket, wanted) {
+        (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
+        (None, true) if terminal == Terminal::Socket => {
+            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket"))
+        }
+        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty")),
+        (None, _) => Ok(None),
+    }
+}
+
+fn filter(plan: &Plan, host: &Host) -> Result<Option<Filter>, Error> {
+    let seccomp = plan.process.as_ref().and_then(|process| process.seccomp.as_ref());
+    seccomp.map(|seccomp| Ok(seccomp_cache::compile(seccomp, super::filter_cache(host).as_deref())?)).transpose()
+}
+
+/// What has been made so far, to be undone on failure.
+struct Making<'a> {
+    context: &'a Context<'a>,
+    entry: &'a Entry,
+    cgroup: Option<Cgroup>,
+    child: Option<crate::process::Child>,
+}
+
+impl Making<'_> {
+    #[expect(clippy::too_many_arguments, reason = "the one place where all that create has gathered comes together")]
+    fn make(
+        &mut self,
+        options: &CreateOptions,
+        plan: &Plan,
+        bundle: &Bundle,
+        host: &Host,
+        filter: Option<Filter>,
+        relay: Option<&Relay>,
+        console: Option<&ConsoleSocket>,
+    ) -> Result<Created, Error> {
+        let _lock = self.entry.lock()?;
+        let located = Cgroup::locate(&plan.cgroup)?;
+        let mut record = first_record(plan, bundle, host, &located);
+        // Before the cgroup is made: whoever cleans up after us finds it by this.
+        self.entry.write(&record)?;
+        fault::point("parent:recorded");
+        let cgroup = self.cgroup.insert(located);
+        cgroup.make(&plan.cgroup)?;
+        // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
+        self.entry.write_config(bundle.config())?;
+        fault::point("parent:cgroup");
+        let launched = Launch {
+            plan,
+            record: &record,
+            state: self.entry.dir(),
+            cgroup,
+            filter,
+            relay,
+            privileged: host.euid == 0,
+            preserve_fds: options.preserve_fds,
+            listen_fds: options.listen_fds,
+        }
+        .clone()?;
+        let child = self.child.insert(launched);
+        let service = Service {
+            record: &record,
+            cgroup,
+            process: plan.process.as_ref(),
+            hooks: Some(&plan.hooks),
+            console,
+            rootless: host.rootless(),
+            memory_limit: plan.cgroup.memory_limit(),
+            warn: self.context.warn,
+        };
+        let master = child.serve(&service)?;
+        fault::point("parent:ready");
+        record.placement = cgroup.placement();
+        record.init = Some(Identity::of(child.pid.as_raw()).map_err(|source| Error::Process {
+            id: options.id.clone(),
+            action: "read the start time of the first process",
+            source,
+        })?);
+        self.entry.write(&record)?;
+        write_pid_file(options.pid_file.as_deref(), child.pid)?;
+        send_pidfd(options.pidfd_socket.as_deref(), &child.pidfd)?;
+        child.commit()?;
+        fault::point("parent:committed");
+        let pidfd = child.pidfd.try_clone().map_err(|source| Error::Process {
+            id: options.id.clone(),
+            action: "copy the pidfd",
+            source,
+        })?;
+        Ok(Created { pid: child.pid, pidfd, master })
+    }
+
+    /// Takes everything away again. What fails here is a warning: the error that led here is what is told.
+    fn undo(&mut self) {
+        if let Some(child) = &self.child {
+            child.end();
+        }
+        let id = self.entry.id();
+        if let Some(cgroup) = &mut self.cgroup {
+            for result in [cgroup.kill_and_wait(), cgroup.discard()] {
+                if let Err(error) = result {
+                    (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
+                }
+            }
+        }
+        if let Err(error) = self.entry.remove() {
+            (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
+        }
+    }
+}
+
+fn first_record(plan: &Plan, bundle: &Bundle, host: &Host, cgroup: &Cgroup) -> Record {
+    let namespaces = &plan.namespaces;
+    Record {
+        version: RECORD_VERSION,
+        oci_version: plan.oci_version.clone(),
+        id: plan.id.clone(),
+        bundle: bundle.path().to_owned(),
+        rootfs: plan.rootfs.path.clone(),
+        init: None,
+        created: now(),
+        annotations: plan.annotations.clone(),
+        placement: cgroup.placement(),
+        namespaces: Kind::ALL.into_iter().filter(|kind| namespaces.has(*kind)).collect(),
+        own_pid_namespace: namespaces.is_new(Kind::Pid),
+        rootless: host.rootless(),
+        new_keyring: plan.process.as_ref().is_some_and(|process| process.new_keyring),
+        poststart: plan.hooks.poststart.clone(),
+        poststop: plan.hooks.poststop.clone(),
+    }
+}
+
+/// Written whole or not at all: who waits for the file reads it at once.
+pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<(), Error> {
+    let Some(path) = path else { return Ok(()) };
+    let failed = |source: io::Error| Error::File {
+        option: "--pid-file",
+        path: path.to_owned(),
+        action: "write it",
+        source,
+    };
+    let name = path.file_name().ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EISDIR)))?;
+    let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o666)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(pid.to_string().as_bytes())
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(failed)
+}
+
+/// Sends the pidfd to a unix socket, as runc does.
+pub(super) fn send_pidfd(path: Option<&Path>, pidfd: &OwnedFd) -> Result<(), Error> {
+    let Some(path) = path else { return Ok(()) };
+    UnixStream::connect(path)
+        .and_then(|stream| send_bytes(stream.as_fd(), b"pidfd", Some(pidfd.as_fd())))
+        .map_err(|source| Error::File {
+            option: "--pidfd-socket",
+            path: path.to_owned(),
+            action: "send the pidfd",
+            source,
+        })
+}

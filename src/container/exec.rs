@@ -1,0 +1,115 @@
+//! `exec`: a further process in a running container.
+
+use std::os::fd::AsFd;
+
+use super::create::{send_pidfd, write_pid_file};
+use super::stored::{init_pidfd, permitted, refuse, store};
+use super::{Context, Error, ExecOptions, ExecRequest};
+use crate::cgroup::Cgroup;
+use crate::console::{ConsoleSocket, Relay};
+use crate::host::Host;
+use crate::plan::process::Process;
+use crate::plan::{Workload, exec};
+use crate::process::{Child, Exec, Service, protect_executable};
+use crate::security::seccomp_cache;
+use crate::spec::{self, Spec};
+use crate::state::{Refused, Verb};
+
+/// Runs a process in a container. Detached, the result is 0 once it runs; otherwise its exit code.
+pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
+    let host = Host::probe(context.rootless);
+    protect_executable(host.rootless())?;
+    let entry = store(context).open(&options.id)?;
+    let (record, _) = permitted(&entry, Verb::Exec { ignore_paused: options.ignore_paused })?;
+    let init = init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning))?;
+    // The copy kept at creation: the bundle's may have been changed since.
+    let spec = Spec::parse(&entry.read_config()?, &entry.path().join("config.json"))?;
+    let process = process(context, &spec, options, record.new_keyring, &host)?;
+    let console = console(options, &process)?;
+    let filter = match &process.seccomp {
+        Some(seccomp) => Some(seccomp_cache::compile(seccomp, super::filter_cache(&host).as_deref())?),
+        None => None,
+    };
+    let mut relay = if options.detach { None } else { Some(Relay::new().map_err(failed(options, "collect signals"))?) };
+    let cgroup = Cgroup::open(&record.placement);
+    let init_pid = record.init.map_or(0, |init| init.pid);
+    let service = Service {
+        record: &record,
+        cgroup: &cgroup,
+        process: Some(&process),
+        hooks: None,
+        console: console.as_ref(),
+        rootless: host.rootless(),
+        memory_limit: None,
+        warn: context.warn,
+    };
+    let (child, master) = Exec {
+        id: &options.id,
+        process: &process,
+        workload: Workload::Detect,
+        init,
+        namespaces: &record.namespaces,
+        entry: cgroup.entry_for_exec(&options.cgroup, init_pid)?,
+        filter,
+        relay: relay.as_ref(),
+        preserve_fds: options.preserve_fds,
+        listen_fds: options.listen_fds,
+        memory_limit: None,
+    }
+    .launch(&service)?;
+    if let Err(error) = let_go(options, &child) {
+        child.end();
+        return Err(error);
+    }
+    match &mut relay {
+        None => Ok(0),
+        Some(relay) => {
+            let waited = relay.wait(child.pidfd.as_fd(), child.pid.as_raw(), master);
+            Ok(waited.map_err(failed(options, "follow the process"))?.code())
+        }
+    }
+}
+
+fn failed(options: &ExecOptions, action: &'static str) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let id = options.id.clone();
+    move |source| Error::Process { id, action, source }
+}
+
+/// Tells everyone who asked about the process, and lets it run.
+fn let_go(options: &ExecOptions, child: &Child) -> Result<(), Error> {
+    write_pid_file(options.pid_file.as_deref(), child.pid)?;
+    send_pidfd(options.pidfd_socket.as_deref(), &child.pidfd)?;
+    child.commit()?;
+    Ok(child.wait_for_program()?)
+}
+
+fn process(context: &Context<'_>, spec: &Spec, options: &ExecOptions, new_keyring: bool, host: &Host) -> Result<Process, Error> {
+    let request = match &options.request {
+        ExecRequest::File(path) => {
+            let bytes = std::fs::read(path).map_err(|source| Error::File {
+                option: "--process",
+                path: path.clone(),
+                action: "read it",
+                source,
+            })?;
+            {
+                let (process, warnings) = spec::process_from_json(&bytes, path)?;
+                warnings.iter().for_each(|warning| (context.warn)(warning));
+                exec::ExecRequest::Process(process)
+            }
+        }
+        ExecRequest::Flags(flags) => exec::ExecRequest::Flags(flags.clone()),
+    };
+    Ok(exec::for_exec(spec, request, new_keyring, host)?)
+}
+
+fn console(options: &ExecOptions, process: &Process) -> Result<Option<ConsoleSocket>, Error> {
+    match (&options.console_socket, process.terminal) {
+        (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
+        (None, true) if options.detach => {
+            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket"))
+        }
+        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty")),
+        (None, _) => Ok(None),
+    }
+}

@@ -1,0 +1,133 @@
+//! The lifecycle: one file per verb, each on a container stored in the state directory.
+//!
+//! A verb opens the container's entry, takes its lock where it changes something, observes the status, asks
+//! the one table of transitions ([`crate::state::Status::allows`]) and has the lower rooms do the work.
+
+mod create;
+mod delete;
+mod exec;
+mod freeze;
+mod kill;
+mod ps;
+mod run;
+mod start;
+mod stored;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use create::create;
+pub use delete::delete;
+pub use exec::exec;
+pub use freeze::{pause, resume};
+pub use kill::kill;
+pub use ps::ps;
+pub use run::run;
+pub use start::start;
+pub use stored::{Observed, list, state};
+
+/// Takes a warning to the log.
+pub type Warn<'a> = &'a dyn Fn(&str);
+
+/// Whether a lack of rights over cgroups is forgiven (`--rootless`).
+pub use crate::host::Rootless;
+
+/// What all verbs need to know.
+pub struct Context<'a> {
+    /// State directory, absolute.
+    pub root: PathBuf,
+    pub systemd_cgroup: bool,
+    pub rootless: Rootless,
+    /// Called as `wrun-wasm`: a container that is not Wasm is refused.
+    pub wasm_required: bool,
+    pub warn: Warn<'a>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub console_socket: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    pub pidfd_socket: Option<PathBuf>,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    /// Descriptors from 3 on that the container inherits.
+    pub preserve_fds: u32,
+    /// Of these, in front, the ones of socket activation (sd_listen_fds(3)).
+    pub listen_fds: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    pub create: CreateOptions,
+    pub detach: bool,
+    pub keep: bool,
+    pub no_subreaper: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum ExecRequest {
+    /// A file with the process in JSON.
+    File(PathBuf),
+    Flags(crate::plan::exec::Flags),
+}
+
+#[derive(Debug, Clone)]
+pub struct ExecOptions {
+    pub id: String,
+    pub request: ExecRequest,
+    pub cgroup: Vec<String>,
+    pub ignore_paused: bool,
+    pub detach: bool,
+    pub pid_file: Option<PathBuf>,
+    pub console_socket: Option<PathBuf>,
+    pub pidfd_socket: Option<PathBuf>,
+    pub preserve_fds: u32,
+    pub listen_fds: u32,
+}
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Bundle(#[from] crate::bundle::BundleError),
+    #[error(transparent)]
+    Spec(#[from] crate::spec::SpecError),
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
+    #[error("container {id}")]
+    Refused { id: String, source: crate::state::Refused },
+    #[error(transparent)]
+    Protect(#[from] crate::process::ProtectError),
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::CgroupError),
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookError),
+    #[error(transparent)]
+    Security(#[from] crate::security::SecurityError),
+    #[error(transparent)]
+    Console(#[from] crate::console::ConsoleError),
+    #[error("unable to start container process")]
+    Launch(#[from] crate::process::LaunchError),
+    #[error("unable to start container process: {0}")]
+    Start(String),
+    #[error("{option} {path}: cannot {action}")]
+    File { option: &'static str, path: PathBuf, action: &'static str, source: io::Error },
+    #[error("cannot {action} of container {id}")]
+    Process { id: String, action: &'static str, source: io::Error },
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("container {id} has processes that do not end: {pids:?}")]
+    Unkillable { id: String, pids: Vec<i32> },
+    #[error("container {id} has no process to start: config.json has no process")]
+    NoProcess { id: String },
+}
+
+/// Where compiled seccomp filters are kept, if there is such a place.
+fn filter_cache(host: &crate::host::Host) -> Option<PathBuf> {
+    // Beside the compiled Wasm. Without a place each filter is compiled anew, which is slower and as good.
+    crate::workload::wasm::default_dir(host.rootless()).ok()
+}

@@ -1,0 +1,54 @@
+//! `run`: create and start in one, and in the foreground also wait, forward and delete.
+
+use std::os::fd::AsFd;
+
+use rustix::process::Pid;
+
+use super::create::{Created, Terminal, create_with};
+use super::stored::store;
+use super::{Context, Error, RunOptions, delete, start};
+use crate::console::Relay;
+
+/// Runs a container. In the foreground the result is its exit code, and it is deleted unless it is to be kept.
+pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
+    let failed = |action| {
+        let id = options.create.id.clone();
+        move |source| Error::Process { id, action, source }
+    };
+    if options.detach {
+        create_with(context, &options.create, Terminal::Socket, None)?;
+        return match start(context, &options.create.id) {
+            Ok(()) => Ok(0),
+            Err(error) => Err(undo(context, options, error)),
+        };
+    }
+    if !options.no_subreaper {
+        // So that we see the end of processes whose parents in the container ended before them.
+        rustix::process::set_child_subreaper(Some(Pid::INIT))
+            .map_err(|error| failed("become the reaper")(error.into()))?;
+    }
+    let mut relay = Relay::new().map_err(failed("collect signals"))?;
+    let terminal = if options.create.console_socket.is_some() { Terminal::Socket } else { Terminal::Foreground };
+    let Created { pid, pidfd, master } = create_with(context, &options.create, terminal, Some(&relay))?;
+    if let Err(error) = start(context, &options.create.id) {
+        return Err(undo(context, options, error));
+    }
+    let waited = relay.wait(pidfd.as_fd(), pid.as_raw(), master).map_err(failed("follow the first process"));
+    let waited = match waited {
+        Ok(waited) => waited,
+        Err(error) => return Err(undo(context, options, error)),
+    };
+    if !options.keep {
+        let entry = store(context).open(&options.create.id)?;
+        delete::remove(context, &entry, true)?;
+    }
+    Ok(waited.code())
+}
+
+/// Removes what a failed run has made; the failure itself is what is told.
+fn undo(context: &Context<'_>, options: &RunOptions, error: Error) -> Error {
+    if let Err(another) = delete::destroy(context, &options.create.id) {
+        (context.warn)(&format!("cannot remove container {}: {}", options.create.id, crate::process::chain(&another)));
+    }
+    error
+}
