@@ -9,7 +9,7 @@
 //!                                                     workload: native exec │ Wasm engine
 //! ```
 //!
-//! Raw JSON stops in `spec`; `plan` turns it, with the facts of `host`, into plain data without a
+//! Raw JSON stops in [`spec`]; [`plan`] turns it, with the facts of [`host`], into plain data without a
 //! syscall that changes anything; the rest carries the plan out. A room uses only the rooms above it in the
 //! list below; `integration/policy.rs` holds the code to that.
 
@@ -35,3 +35,5 @@ pub mod workload;
 pub mod process;
 
 pub mod container;
+
+pub mod cli;

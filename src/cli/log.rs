@@ -1,0 +1,220 @@
+//! What wrun says to its caller besides its output: lines in the log file (`--log`) or on standard error, in
+//! the two formats that engines read from runc. Must not decide what is said, only how it is written.
+//!
+//! Docker, containerd and CRI-O read the last line of the JSON form, and standard error where there is none.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `time="2026-11-25T18:20:08Z" level=error msg="container does not exist"`.
+    #[default]
+    Text,
+    /// `{"level":"error","msg":"container does not exist","time":"2026-11-25T18:20:08Z"}`.
+    Json,
+}
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Written only under `--debug`.
+    Debug,
+    Warning,
+    Error,
+}
+
+impl Level {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Where the lines of one command go.
+#[derive(Debug)]
+pub struct Log {
+    /// `None` is standard error.
+    file: Option<File>,
+    format: Format,
+    debug: bool,
+}
+
+impl Log {
+    /// A log on standard error, in text.
+    pub const fn stderr() -> Self {
+        Self {
+            file: None,
+            format: Format::Text,
+            debug: false,
+        }
+    }
+
+    /// Opens the log: the file is made with mode 0644 where it does not exist, and appended to.
+    pub fn open(path: Option<&Path>, format: Format, debug: bool) -> anyhow::Result<Self> {
+        let file = match path {
+            // An empty name is what an engine passes that has no log to name.
+            Some(path) if !path.as_os_str().is_empty() => Some(
+                OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .mode(0o644)
+                    .open(path)
+                    .with_context(|| format!("cannot open the log file {}", path.display()))?,
+            ),
+            _ => None,
+        };
+        Ok(Self { file, format, debug })
+    }
+
+    /// A line for who looks into wrun itself; written under `--debug` only.
+    pub fn debug(&self, message: impl FnOnce() -> String) {
+        if self.debug {
+            self.write(Level::Debug, &message());
+        }
+    }
+
+    /// Something that the user should know, though the command goes on.
+    pub fn warn(&self, message: &str) {
+        self.write(Level::Warning, message);
+    }
+
+    /// The error that ended the command, with its causes, once; also on standard error, in plain text, where
+    /// the log is a file.
+    pub fn report(&self, error: &anyhow::Error) {
+        self.fail(&format!("{error:#}"));
+    }
+
+    /// As [`Self::report`], for an error that is text already.
+    pub fn fail(&self, message: &str) {
+        self.write(Level::Error, message);
+        if self.file.is_some() {
+            // There is nowhere left to tell that standard error is closed.
+            let _ = writeln!(std::io::stderr().lock(), "{message}");
+        }
+    }
+
+    fn write(&self, level: Level, message: &str) {
+        let line = line(self.format, level, message, OffsetDateTime::now_utc());
+        // One write for a line, so that the lines of two processes do not mix. A log that cannot be written
+        // (a full disk) must not stop a container.
+        let _ = match &self.file {
+            Some(file) => (&mut &*file).write_all(line.as_bytes()),
+            None => std::io::stderr().lock().write_all(line.as_bytes()),
+        };
+    }
+}
+
+/// One line, with its line feed.
+fn line(format: Format, level: Level, message: &str, now: OffsetDateTime) -> String {
+    // Whole seconds, as engines know them from runc. Writing a date as text fails only for years past 9999.
+    let time = now
+        .replace_nanosecond(0)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default();
+    let mut line = match format {
+        Format::Json => {
+            #[derive(Serialize)]
+            struct Line<'a> {
+                level: Level,
+                msg: &'a str,
+                time: &'a str,
+            }
+            serde_json::to_string(&Line {
+                level,
+                msg: message,
+                time: &time,
+            })
+            .unwrap_or_default()
+        }
+        Format::Text => {
+            let mut line = format!("time={} level={} msg=", quoted(&time), level.name());
+            // Writing into a String cannot fail.
+            let _ = write!(line, "{}", quoted(message));
+            line
+        }
+    };
+    line.push('\n');
+    line
+}
+
+/// A value of the text form: bare where it is one plain word, quoted and escaped otherwise.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    serde_json::Value::from(value).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(1_795_630_808_123_456_789).unwrap()
+    }
+
+    #[test]
+    fn lines_are_those_that_engines_read_from_runc() {
+        assert_eq!(
+            line(Format::Text, Level::Error, "container does not exist", at()),
+            "time=\"2026-11-25T18:20:08Z\" level=error msg=\"container does not exist\"\n"
+        );
+        assert_eq!(
+            line(Format::Json, Level::Error, "container does not exist", at()),
+            "{\"level\":\"error\",\"msg\":\"container does not exist\",\"time\":\"2026-11-25T18:20:08Z\"}\n"
+        );
+        assert!(line(Format::Text, Level::Warning, "x y", at()).contains(" level=warning "));
+        assert!(line(Format::Json, Level::Debug, "x", at()).contains("\"level\":\"debug\""));
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_it_holds() {
+        let evil = "a \"quoted\" \\ back\nslash\t\u{1} ü";
+        for format in [Format::Text, Format::Json] {
+            let line = line(format, Level::Error, evil, at());
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert!(
+                line.contains(r#"a \"quoted\" \\ back\nslash\t\u0001 ü"#),
+                "{line}"
+            );
+        }
+        assert!(line(Format::Text, Level::Error, "word", at()).ends_with(" msg=word\n"));
+        assert!(line(Format::Text, Level::Error, "", at()).ends_with(" msg=\"\"\n"));
+    }
+
+    #[test]
+    fn a_log_file_is_appended_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.json");
+        for _ in 0..2 {
+            let log = Log::open(Some(&path), Format::Json, false).unwrap();
+            log.warn("first");
+            log.debug(|| unreachable!("debug lines are made under --debug only"));
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(Log::open(Some(&directory.path().join("none/log")), Format::Text, false).is_err());
+        assert!(
+            Log::open(Some(Path::new("")), Format::Text, false)
+                .unwrap()
+                .file
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Tests of the command line as a whole: that it is sound, runc's, and explained.
+
+use super::*;
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+fn invocation(line: &str) -> Invocation {
+    match parse(words(line)) {
+        Ok(Parsed::Invocation(invocation)) => *invocation,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn text(line: &str) -> String {
+    match parse(words(line)) {
+        Ok(Parsed::Text(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn refusal(line: &str) -> Box<Refusal> {
+    match parse(words(line)) {
+        Err(refusal) => refusal,
+        Ok(parsed) => panic!("{line}: {parsed:?}"),
+    }
+}
+
+/// Every command of the program, the program itself first.
+fn pages() -> Vec<clap::Command> {
+    let mut whole = whole();
+    whole.build();
+    let commands: Vec<_> = whole
+        .get_subcommands()
+        .filter(|it| it.get_name() != "help")
+        .cloned()
+        .collect();
+    std::iter::once(whole).chain(commands).collect()
+}
+
+#[test]
+fn the_definitions_are_sound() {
+    whole().debug_assert();
+    lazy().debug_assert();
+}
+
+#[test]
+fn every_command_and_option_is_explained() {
+    for command in pages() {
+        let name = command.get_name();
+        assert!(command.get_about().is_some(), "{name} is not explained");
+        for argument in command.get_arguments() {
+            assert!(
+                argument.get_help().is_some(),
+                "{name}: {} is not explained",
+                argument.get_id()
+            );
+            let help = command.clone().render_long_help().to_string();
+            if let Some(long) = argument.get_long()
+                && !argument.is_hide_set()
+            {
+                assert!(
+                    help.contains(&format!("--{long}")),
+                    "{name}: --{long} is not in the help"
+                );
+            }
+        }
+    }
+}
+
+/// runc 1.3's options by command; a dash and a letter are the short form.
+const RUNC: &[(&str, &str)] = &[
+    (
+        "wrun",
+        "debug log log-format root systemd-cgroup rootless help -h version -v criu",
+    ),
+    (
+        "create",
+        "bundle -b console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds",
+    ),
+    ("delete", "force -f"),
+    (
+        "exec",
+        "console-socket pidfd-socket cwd env -e tty -t user -u additional-gids -g process -p detach -d pid-file \
+         process-label apparmor no-new-privs cap -c preserve-fds cgroup ignore-paused",
+    ),
+    ("features", ""),
+    ("kill", "all -a"),
+    ("list", "format -f quiet -q"),
+    ("pause", ""),
+    ("ps", "format -f"),
+    ("resume", ""),
+    (
+        "run",
+        "bundle -b console-socket pidfd-socket detach -d keep pid-file no-subreaper no-pivot no-new-keyring \
+         preserve-fds",
+    ),
+    ("spec", "bundle -b rootless"),
+    ("start", ""),
+    ("state", ""),
+];
+
+#[test]
+fn commands_and_options_are_those_of_runc() {
+    let pages = pages();
+    assert_eq!(
+        pages.len(),
+        RUNC.len(),
+        "a command is missing in the table or in the program"
+    );
+    for (page, (name, options)) in pages.iter().zip(RUNC) {
+        assert_eq!(page.get_name(), *name);
+        for option in options.split_whitespace() {
+            let found = page
+                .get_arguments()
+                .any(|argument| match option.strip_prefix('-') {
+                    Some(letter) => argument.get_short().map(String::from).as_deref() == Some(letter),
+                    None => argument.get_long() == Some(option),
+                });
+            assert!(found, "{name} has no option {option}");
+        }
+    }
+}
+
+#[test]
+fn what_engines_call_is_read() {
+    let create = "wrun --root R --log L --log-format json --systemd-cgroup create --bundle B --pid-file P \
+                  --console-socket S --preserve-fds 2 ID";
+    let invocation = invocation(create);
+    assert_eq!(invocation.global.root.as_deref(), Some(Path::new("R")));
+    assert_eq!(invocation.global.log_format, log::Format::Json);
+    assert!(invocation.global.systemd_cgroup);
+    assert!(matches!(invocation.command, Command::Create(_)));
+    for line in [
+        "wrun --root=R --log=L --log-format=json --debug start ID",
+        "wrun --rootless true --criu /usr/sbin/criu delete --force ID",
+        "wrun kill --all ID 9",
+        "wrun kill ID",
+        "wrun exec --process FILE --pid-file P --detach --console-socket S ID",
+        "wrun exec --pid-file P --process FILE --detach --tty ID",
+        "wrun --rootless=false ps --format table ID -ef",
+        "wrun exec -t -u 1:2 -e A=B -e C= -g 1 -g 2 -c CAP_KILL --no-new-privs ID sh -c x",
+        "wrun ps --format json ID",
+        "wrun ps ID -o pid,cmd",
+        "wrun run -d -b B --keep --no-subreaper ID",
+        "wrun spec --rootless -b B",
+        "wrun list -q",
+        "wrun list --format json",
+        "wrun features",
+        "wrun pause ID",
+        "wrun resume ID",
+        "wrun state ID",
+    ] {
+        assert!(matches!(parse(words(line)), Ok(Parsed::Invocation(_))), "{line}");
+    }
+}
+
+#[test]
+fn after_the_container_everything_is_the_command() {
+    let Command::Exec(exec) = invocation("wrun exec -t ID -t --user x -- -h").command else {
+        panic!()
+    };
+    let text = format!("{exec:?}");
+    assert!(
+        text.contains(r#"words: ["ID", "-t", "--user", "x", "--", "-h"]"#),
+        "{text}"
+    );
+    assert!(
+        text.contains("tty: true") && text.contains("user: None"),
+        "{text}"
+    );
+}
+
+#[test]
+fn exec_takes_a_command_or_a_file() {
+    let log = Log::stderr();
+    for (line, reason) in [
+        ("wrun exec ID", "no command is given to run in container ID"),
+        (
+            "wrun exec -p FILE ID sh",
+            "a command (sh) is given, and --process too",
+        ),
+    ] {
+        let error = invocation(line).execute(&log).unwrap_err().to_string();
+        assert!(error.contains(reason), "{line}: {error}");
+    }
+    for line in [
+        "wrun exec -p FILE -u 1 ID",
+        "wrun exec -u x ID sh",
+        "wrun exec -u 1:-1 ID sh",
+        "wrun exec",
+    ] {
+        refusal(line);
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    assert!(text("wrun").contains("Usage: wrun"));
+    assert_eq!(text("wrun"), text("wrun --help"));
+    assert!(text("wrun create -h").contains("--bundle"));
+    assert_eq!(text("wrun help create"), text("wrun create --help"));
+    assert!(text("wrun --version").starts_with("wrun version "));
+    assert_eq!(text("wrun -v"), text("wrun --version"));
+}
+
+#[test]
+fn a_name_ending_in_wasm_asks_for_wasm() {
+    assert!(invocation("/usr/bin/wrun-wasm state ID").wasm_required);
+    assert!(!invocation("/opt/x-wasm/wrun state ID").wasm_required);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_the_log_in_which_to_say_so() {
+    for (line, culprit) in [
+        ("wrun update ID", "update"),
+        ("wrun create --bogus ID", "--bogus"),
+        ("wrun create", "<CONTAINER-ID>"),
+        ("wrun create A B", "'B'"),
+        ("wrun kill ID FOO", "FOO"),
+        ("wrun --rootless maybe list", "maybe"),
+        ("wrun --log-format xml list", "xml"),
+        ("wrun create --preserve-fds -1 ID", "-1"),
+    ] {
+        let (cause, advice) = refusal(line).texts();
+        assert!(
+            cause.contains(culprit) && !cause.contains('\n'),
+            "{line}: {cause}"
+        );
+        assert!(
+            advice.contains("Usage:") || advice.contains("--help"),
+            "{line}: {advice}"
+        );
+    }
+    let refusal = refusal("wrun --log L --log-format=json create --bogus ID");
+    assert_eq!(refusal.log.as_deref(), Some(OsStr::new("L")));
+    assert_eq!(refusal.format, log::Format::Json);
+}
+
+#[test]
+fn only_exec_fails_with_its_own_code() {
+    assert_eq!(invocation("wrun exec ID sh").command.failure_code(), 255);
+    assert_eq!(invocation("wrun run ID").command.failure_code(), 1);
+}
