@@ -1,0 +1,401 @@
+//! cgroups: where the container's are, that limits are set and bite, and that they are gone afterwards.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::bundle::set_namespace;
+use crate::harness::command::{LIMIT, eventually, wait_for_exit};
+use crate::harness::{Case, Container, Need, Test, leaks, test};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(path_of_the_config),
+        test!(path_is_the_id_by_default),
+        test!(two_containers_below_one_parent).needs(Need::CgroupV1),
+        test!(memory).needs(Need::CgroupV1),
+        test!(cpu).needs(Need::CgroupV1),
+        test!(cpuset).needs(Need::CgroupV1),
+        test!(pids).needs(Need::CgroupV1),
+        test!(devices).needs(Need::CgroupV1),
+        test!(memory_limit_bites).needs(Need::CgroupV1),
+        test!(pids_limit_bites).needs(Need::CgroupV1),
+        test!(cpu_quota_bites).needs(Need::CgroupV1),
+        test!(device_is_denied),
+        test!(device_is_allowed),
+        test!(zero_and_minus_one_are_no_limits).needs(Need::CgroupV1),
+        test!(unified_on_v1_is_refused).needs(Need::CgroupV1),
+        test!(cgroup_made_inside_is_removed).needs(Need::CgroupV1),
+        test!(limit_below_the_use_is_refused).needs(Need::CgroupV1),
+        test!(lifecycle_on_v2).unified(),
+        test!(device_is_denied_on_v2).unified(),
+        test!(device_is_allowed_on_v2).unified(),
+        test!(exec_on_v2).unified(),
+        test!(pause_and_resume_on_v2).unified(),
+        test!(kill_all_on_v2).unified(),
+        test!(cgroup_made_inside_is_removed_on_v2).unified(),
+        test!(unified_on_v2).unified(),
+        test!(controller_that_v2_lacks_is_refused).unified(),
+        test!(systemd_scope).needs(Need::Systemd),
+    ]
+}
+
+/// A container that runs until it is deleted.
+fn sleeper_with<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+    let container = case.container_with(&["sleep", "1000"], edit);
+    container.run_detached();
+    container
+}
+
+/// The container's cgroup of a v1 controller, from the kernel's own account.
+fn cgroup(container: &Container, controller: &str) -> PathBuf {
+    let table = fs::read_to_string(container.proc("cgroup")).expect("its cgroups");
+    let path = table.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let controllers = fields.next()?;
+        controllers
+            .split(',')
+            .any(|own| own == controller)
+            .then(|| fields.next().expect("a path").to_owned())
+    });
+    let path = path.unwrap_or_else(|| panic!("no {controller} in {table}"));
+    PathBuf::from("/sys/fs/cgroup")
+        .join(controller)
+        .join(path.trim_start_matches('/'))
+}
+
+#[track_caller]
+fn assert_file(container: &Container, controller: &str, file: &str, expected: &str) {
+    let path = cgroup(container, controller).join(file);
+    let content = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(content.trim(), expected, "{}", path.display());
+}
+
+fn path_of_the_config(case: &Case) {
+    let path = format!("/{}parent/child", case.mark);
+    let container = sleeper_with(case, |config| config["linux"]["cgroupsPath"] = json!(path));
+    let table = fs::read_to_string(container.proc("cgroup")).expect("its cgroups");
+    assert!(table.lines().any(|line| line.ends_with(&path)), "{table}");
+    container.delete_with(&["--force"]).ok();
+    for group in leaks::cgroups(&case.mark).iter().rev() {
+        // The parent is not the container's: whoever made the path may want it kept.
+        assert!(
+            group.ends_with(format!("{}parent", case.mark)),
+            "{}",
+            group.display()
+        );
+        fs::remove_dir(group).expect("it is empty");
+    }
+}
+
+fn path_is_the_id_by_default(case: &Case) {
+    let container = sleeper_with(case, |_| {});
+    let groups = leaks::cgroups(&case.mark);
+    assert!(
+        !groups.is_empty() && groups.iter().all(|group| group.ends_with(&container.id)),
+        "{groups:?}"
+    );
+}
+
+fn two_containers_below_one_parent(case: &Case) {
+    let path = |name: &str| json!(format!("/{}parent/{name}", case.mark));
+    let first = sleeper_with(case, |config| config["linux"]["cgroupsPath"] = path("first"));
+    let second = sleeper_with(case, |config| config["linux"]["cgroupsPath"] = path("second"));
+    first.delete_with(&["--force"]).ok();
+    assert_eq!(second.status(), "running");
+    second.delete_with(&["--force"]).ok();
+    for group in leaks::cgroups(&case.mark).iter().rev() {
+        fs::remove_dir(group).expect("it is empty");
+    }
+}
+
+fn memory(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20, "reservation": 32 << 20, "swappiness": 10, "disableOOMKiller": false });
+    });
+    assert_file(&container, "memory", "memory.limit_in_bytes", "67108864");
+    assert_file(&container, "memory", "memory.soft_limit_in_bytes", "33554432");
+    assert_file(&container, "memory", "memory.swappiness", "10");
+}
+
+fn cpu(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        config["linux"]["resources"]["cpu"] = json!({ "shares": 512, "quota": 50_000, "period": 200_000 });
+    });
+    assert_file(&container, "cpu", "cpu.shares", "512");
+    assert_file(&container, "cpu", "cpu.cfs_quota_us", "50000");
+    assert_file(&container, "cpu", "cpu.cfs_period_us", "200000");
+}
+
+fn cpuset(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        config["linux"]["resources"]["cpu"] = json!({ "cpus": "0", "mems": "0" });
+    });
+    assert_file(&container, "cpuset", "cpuset.cpus", "0");
+    assert_file(&container, "cpuset", "cpuset.mems", "0");
+    assert_eq!(
+        container.sh("grep Cpus_allowed_list /proc/self/status"),
+        "Cpus_allowed_list:\t0"
+    );
+}
+
+fn pids(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        config["linux"]["resources"]["pids"] = json!({ "limit": 33 })
+    });
+    assert_file(&container, "pids", "pids.max", "33");
+}
+
+fn devices(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        let rules = config["linux"]["resources"]["devices"]
+            .as_array_mut()
+            .expect("rules");
+        rules.push(json!({ "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" }));
+    });
+    let path = cgroup(&container, "devices").join("devices.list");
+    let list = fs::read_to_string(path).expect("the list");
+    assert!(
+        list.contains("c 10:229 rw\n") && list.contains("c 1:3 rwm\n"),
+        "{list}"
+    );
+    assert!(!list.contains("a *:*"), "{list}");
+}
+
+fn memory_limit_bites(case: &Case) {
+    // tail keeps what it has read of a file without lines.
+    let container = case.script_with("tail /dev/zero; echo ended with $?", |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 32 << 20, "swap": 32 << 20 });
+    });
+    let output = container.run();
+    assert_eq!(output.stdout.trim(), "ended with 137", "{output}");
+}
+
+fn pids_limit_bites(case: &Case) {
+    let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 100 & done; echo all";
+    let container = case.script_with(script, |config| {
+        config["linux"]["resources"]["pids"] = json!({ "limit": 10 });
+    });
+    let output = container.run();
+    assert!(!output.stdout.contains("all"), "{output}");
+    assert!(output.stderr.contains("can't fork"), "{output}");
+    case.nothing_left();
+}
+
+fn cpu_quota_bites(case: &Case) {
+    let container = case.script_with("while :; do :; done", |config| {
+        config["linux"]["resources"]["cpu"] = json!({ "quota": 10_000, "period": 100_000 });
+    });
+    container.run_detached();
+    let path = cgroup(&container, "cpu").join("cpu.stat");
+    eventually("the container is throttled", || {
+        let text = fs::read_to_string(&path).ok()?;
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("nr_throttled "))?
+            .parse::<u64>()
+            .ok()?;
+        (count > 2).then_some(())
+    });
+}
+
+/// A container allowed to make nodes, and not to open those it makes.
+fn makes_a_device(case: &Case, allowed: bool) -> Container<'_> {
+    // Loop device 7:99 need not exist: the cgroup is asked first.
+    let script = "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg >/dev/null && echo opened";
+    case.script_with(script, |config| {
+        for set in ["bounding", "effective", "permitted"] {
+            let list = config["process"]["capabilities"][set]
+                .as_array_mut()
+                .expect("a list");
+            list.extend([json!("CAP_MKNOD"), json!("CAP_SYSLOG")]);
+        }
+        if allowed {
+            let rules = config["linux"]["resources"]["devices"]
+                .as_array_mut()
+                .expect("rules");
+            rules.push(json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rm" }));
+        }
+    })
+}
+
+fn device_is_denied(case: &Case) {
+    let output = makes_a_device(case, false).run();
+    assert!(!output.stdout.contains("opened"), "{output}");
+    assert!(output.stderr.contains("Operation not permitted"), "{output}");
+}
+
+fn device_is_allowed(case: &Case) {
+    let output = makes_a_device(case, true).run().ok();
+    assert_eq!(output.stdout, "opened\n");
+}
+
+/// Docker writes zeros where nothing was asked for.
+fn zero_and_minus_one_are_no_limits(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        let resources = &mut config["linux"]["resources"];
+        resources["memory"] = json!({ "disableOOMKiller": false });
+        resources["cpu"] = json!({ "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" });
+        resources["pids"] = json!({ "limit": -1 });
+        resources["blockIO"] = json!({ "weight": 0 });
+    });
+    assert_file(&container, "pids", "pids.max", "max");
+    assert_file(&container, "cpu", "cpu.cfs_quota_us", "-1");
+}
+
+fn unified_on_v1_is_refused(case: &Case) {
+    let container = case.container_with(&["true"], |config| {
+        config["linux"]["resources"]["unified"] = json!({ "memory.max": "100000000" });
+    });
+    case.names(&container.run().code_is(1), &["unified"]);
+    case.nothing_left();
+}
+
+fn cgroup_made_inside_is_removed(case: &Case) {
+    let container = sleeper_with(case, |_| {});
+    for controller in ["memory", "pids"] {
+        fs::create_dir_all(cgroup(&container, controller).join("a/b")).expect("cgroups inside");
+    }
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}
+
+fn limit_below_the_use_is_refused(case: &Case) {
+    let container = case.container_with(&["true"], |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 1000 });
+    });
+    let output = container.try_create(&[]);
+    assert!(!output.status.success(), "{output}");
+    case.names(&output, &["memory"]);
+    case.nothing_left();
+}
+
+/// The container's cgroup on v2, as the host sees it through its own mount of the tree.
+fn unified_cgroup(case: &Case) -> PathBuf {
+    let groups = leaks::cgroups(&case.mark);
+    let group = groups
+        .iter()
+        .find(|group| group.starts_with("/sys/fs/cgroup/unified"));
+    group
+        .or(groups.first())
+        .expect("the container has a cgroup")
+        .clone()
+}
+
+fn lifecycle_on_v2(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    container.create();
+    assert_eq!(container.status(), "created");
+    let procs = fs::read_to_string(unified_cgroup(case).join("cgroup.procs")).expect("cgroup.procs");
+    assert_eq!(procs.trim(), container.pid().to_string());
+    container.start();
+    assert_eq!(container.status(), "running");
+    container.kill("KILL").ok();
+    container.wait_for("stopped");
+    container.delete();
+    case.nothing_left();
+    assert_eq!(case.script("echo fine; exit 5").run().code_is(5).stdout, "fine\n");
+    case.nothing_left();
+}
+
+fn device_is_denied_on_v2(case: &Case) {
+    device_is_denied(case);
+}
+
+fn device_is_allowed_on_v2(case: &Case) {
+    device_is_allowed(case);
+}
+
+fn exec_on_v2(case: &Case) {
+    let container = sleeper_with(case, |config| set_namespace(config, "cgroup", None));
+    assert_eq!(container.sh("cat /proc/self/cgroup | grep ^0:"), "0::/");
+    let file = case.path("exec.pid");
+    container
+        .exec_with(&["--detach", "--pid-file", &file], &["sleep", "500"])
+        .ok();
+    let pid = fs::read_to_string(&file).expect("the pid file");
+    let procs = fs::read_to_string(unified_cgroup(case).join("cgroup.procs")).expect("cgroup.procs");
+    assert!(procs.lines().any(|line| line == pid), "{procs}");
+    // The device filter holds for it as well.
+    let output = container
+        .exec(&["sh", "-c", "head -c 1 /dev/full >/dev/null && echo allowed"])
+        .ok();
+    assert_eq!(output.stdout, "allowed\n");
+}
+
+fn pause_and_resume_on_v2(case: &Case) {
+    let container = sleeper_with(case, |_| {});
+    case.call(&["pause", &container.id]).ok();
+    assert_eq!(container.status(), "paused");
+    let frozen = || fs::read_to_string(unified_cgroup(case).join("cgroup.freeze")).expect("cgroup.freeze");
+    assert_eq!(frozen().trim(), "1");
+    case.call(&["resume", &container.id]).ok();
+    assert_eq!(container.status(), "running");
+    assert_eq!(frozen().trim(), "0");
+    case.call(&["pause", &container.id]).ok();
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}
+
+fn kill_all_on_v2(case: &Case) {
+    let container = case.container_with(
+        &["sh", "-c", "sleep 100 & echo $! >/child; exec sleep 100"],
+        |config| {
+            crate::harness::bundle::remove_namespace(config, "pid");
+        },
+    );
+    container.run_detached();
+    let child = container.wait_for_file("child").trim().parse().expect("a pid");
+    case.call(&["kill", "--all", &container.id, "KILL"]).ok();
+    assert!(wait_for_exit(child, LIMIT), "a child survived kill --all");
+    container.wait_for("stopped");
+}
+
+fn cgroup_made_inside_is_removed_on_v2(case: &Case) {
+    let container = sleeper_with(case, |_| {});
+    fs::create_dir_all(unified_cgroup(case).join("a/b")).expect("cgroups inside");
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}
+
+fn unified_on_v2(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        config["linux"]["resources"]["unified"] = json!({ "cgroup.max.descendants": "7" });
+    });
+    let value = fs::read_to_string(unified_cgroup(case).join("cgroup.max.descendants")).expect("the file");
+    assert_eq!(value.trim(), "7");
+    container.delete_with(&["--force"]).ok();
+    let refused = case.container_with(&["true"], |config| {
+        config["linux"]["resources"]["unified"] = json!({ "no.such.file": "7" });
+    });
+    case.names(&refused.run().code_is(1), &["no.such.file"]);
+    case.nothing_left();
+}
+
+fn controller_that_v2_lacks_is_refused(case: &Case) {
+    let controllers = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers");
+    if !controllers.is_ok_and(|list| !list.contains("memory")) {
+        return; // A machine with all controllers on v2 has nothing to refuse.
+    }
+    let container = case.container_with(&["true"], |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20 });
+    });
+    case.names(&container.run().code_is(1), &["memory"]);
+    case.nothing_left();
+}
+
+fn systemd_scope(case: &Case) {
+    let container = case.container_with(&["sleep", "100"], |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{}", case.mark));
+        config["linux"]["resources"]["pids"] = json!({ "limit": 44 });
+    });
+    let bundle = container.bundle();
+    case.call(&["--systemd-cgroup", "create", "--bundle", &bundle, &container.id])
+        .ok();
+    let scope = format!("system.slice/wrun-{}.scope", case.mark);
+    let table = fs::read_to_string(container.proc("cgroup")).expect("its cgroups");
+    assert!(table.contains(&scope), "{table}");
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}

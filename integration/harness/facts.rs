@@ -1,0 +1,116 @@
+//! What this machine can do, probed once, so that a test which cannot run here is skipped with the reason.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Something that a test needs beyond root and Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The kernel enforces AppArmor profiles.
+    AppArmor,
+    /// The kernel enforces SELinux labels.
+    Selinux,
+    /// Controllers are mounted as cgroup v1 hierarchies.
+    CgroupV1,
+    /// A cgroup v2 tree can be mounted in a mount namespace of our own.
+    UnifiedTree,
+    /// Docker's daemon and client.
+    Docker,
+    /// systemd is process 1, so that its scopes can be asked for.
+    Systemd,
+    /// CAP_SYS_RESOURCE: hard limits can be raised.
+    RaiseLimits,
+    /// Time namespaces (Linux 5.6, CONFIG_TIME_NS).
+    TimeNamespace,
+    /// The tests' own directory is on a filesystem with id-mapped mounts (Linux 5.12 and later).
+    IdMappedMounts,
+    /// A cross-check with strace.
+    Strace,
+}
+
+impl Need {
+    /// Why this machine cannot meet the need; `None` if it can.
+    pub fn missing(self) -> Option<String> {
+        let unless = |met: bool, why: &str| (!met).then(|| why.to_owned());
+        match self {
+            Need::AppArmor => unless(
+                Path::new("/sys/kernel/security/apparmor/profiles").exists(),
+                "this kernel has no AppArmor",
+            ),
+            Need::Selinux => unless(
+                std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1"),
+                "SELinux is not enforcing here",
+            ),
+            Need::CgroupV1 => unless(
+                Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists(),
+                "this machine has no cgroup v1 hierarchies",
+            ),
+            Need::UnifiedTree => unless(
+                succeeds(
+                    "unshare",
+                    &["-m", "sh", "-c", super::runtime::MOUNT_UNIFIED, "x", "true"],
+                ),
+                "no cgroup v2 tree can be mounted here",
+            ),
+            Need::Docker => ["dockerd", "docker", "iptables"]
+                .iter()
+                .find(|name| find_program(name).is_none())
+                .map(|name| format!("{name} is not installed")),
+            Need::Systemd => unless(
+                Path::new("/run/systemd/system").exists(),
+                "systemd is not the init of this machine",
+            ),
+            Need::RaiseLimits => unless(
+                has_capability(rustix::thread::CapabilitySet::SYS_RESOURCE),
+                "no CAP_SYS_RESOURCE on this machine",
+            ),
+            Need::TimeNamespace => unless(
+                Path::new("/proc/self/ns/time").exists(),
+                "this kernel has no time namespaces",
+            ),
+            Need::IdMappedMounts => unless(
+                kernel() >= (5, 19),
+                "this kernel has no id-mapped mounts of overlays",
+            ),
+            Need::Strace => unless(find_program("strace").is_some(), "strace is not installed"),
+        }
+    }
+}
+
+/// Where a program is, by PATH and by the places that PATH often lacks for a normal user.
+pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain([
+            "/usr/local/sbin",
+            "/usr/sbin",
+            "/sbin",
+            "/usr/local/bin",
+            "/usr/bin",
+            "/bin",
+        ])
+        .map(|dir| Path::new(dir).join(name))
+        .find(|file| file.is_file())
+}
+
+/// Whether a command ends with exit code 0.
+pub fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// The running kernel's major and minor number; (0, 0) where they cannot be read.
+pub fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn has_capability(capability: rustix::thread::CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}

@@ -1,0 +1,150 @@
+//! What a test left behind: state, cgroups, mounts and processes with its mark.
+
+use std::path::{Path, PathBuf};
+
+use super::case::{Case, MARK};
+use super::command;
+
+/// Everything left, one line each.
+pub fn find(case: &Case) -> Vec<String> {
+    let mut left = Vec::new();
+    left.extend(state(case).iter().map(|path| format!("state {}", path.display())));
+    // A killed process is a zombie for a moment, and its cgroup is busy so long.
+    let mut others = Vec::new();
+    for _ in 0..50 {
+        others.clear();
+        others.extend(
+            processes(case)
+                .iter()
+                .map(|pid| format!("process {}", describe(*pid))),
+        );
+        others.extend(
+            cgroups(&case.mark)
+                .iter()
+                .map(|path| format!("cgroup {}", path.display())),
+        );
+        others.extend(
+            mounts(&case.dir)
+                .iter()
+                .map(|path| format!("mount {}", path.display())),
+        );
+        if others.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    left.append(&mut others);
+    left
+}
+
+/// Removes by force what is left, so that no later test suffers from it.
+pub fn remove(case: &Case) {
+    remove_but_directory(case);
+    if mounts(&case.dir).is_empty() {
+        let _ = std::fs::remove_dir_all(&case.dir); // What stays has been reported already.
+    }
+}
+
+/// [`remove`] in the middle of a test, which goes on with its bundles.
+pub fn remove_but_directory(case: &Case) {
+    // Each step is an attempt at something that may be gone by now; what stays is reported by `find`.
+    for pid in processes(case) {
+        for group in cgroups(&case.mark) {
+            let _ = std::fs::write(group.join("freezer.state"), "THAWED");
+            let _ = std::fs::write(group.join("cgroup.freeze"), "0");
+        }
+        let pid = command::pid(pid);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        command::wait_for_exit(pid.as_raw_nonzero().get(), command::LIMIT);
+    }
+    for group in cgroups(&case.mark).iter().rev() {
+        let _ = std::fs::remove_dir(group);
+    }
+    for path in state(case) {
+        let _ = std::fs::remove_dir_all(path);
+    }
+    for mount in mounts(&case.dir).iter().rev() {
+        let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Entries of the state directory. Names with a dot at the front are the runtime's own (locks).
+fn state(case: &Case) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(&case.root) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(&case.mark))
+        })
+        .collect()
+}
+
+/// Directories under /sys/fs/cgroup with the mark in their name, parents before children.
+pub fn cgroups(mark: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(&dir) else {
+            continue;
+        };
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
+            if entry.path().to_string_lossy().contains(mark) {
+                found.push(entry.path());
+            }
+            open.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Mount points under `dir`, parents before children.
+fn mounts(dir: &Path) -> Vec<PathBuf> {
+    let table = command::read(Path::new("/proc/self/mountinfo"));
+    let mut mounts: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(|path| path.starts_with(dir))
+        .collect();
+    mounts.sort();
+    mounts
+}
+
+/// Processes with the mark in their environment, arguments or cgroup. A zombie is over: its parent or the
+/// machine's init collects it when it likes.
+pub fn processes(case: &Case) -> Vec<i32> {
+    let own = std::process::id().cast_signed();
+    let variable = format!("{MARK}={}", case.mark);
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            let text = |name: &str| command::read(&PathBuf::from(format!("/proc/{pid}/{name}")));
+            text("environ").contains(&variable)
+                || text("cmdline").contains(&case.mark)
+                || text("cgroup").contains(&case.mark)
+        })
+        .filter(|pid| !command::read(&PathBuf::from(format!("/proc/{pid}/status"))).contains("State:\tZ"))
+        .collect()
+}
+
+/// A process for a message.
+fn describe(pid: i32) -> String {
+    let text = |name: &str| command::read(&PathBuf::from(format!("/proc/{pid}/{name}"))).replace('\0', " ");
+    format!(
+        "{pid} `{}` in {}",
+        text("cmdline"),
+        text("cgroup").replace('\n', " ")
+    )
+}

@@ -1,0 +1,28 @@
+//! What every test stands on: the runtime as a parameter, bundles, commands with time limits and captured
+//! output, and the search for what a test left behind. No test and no expectation about a runtime in here.
+
+pub mod bundle;
+pub mod case;
+pub mod command;
+pub mod container;
+pub mod docker;
+pub mod facts;
+pub mod guest;
+pub mod leaks;
+pub mod runtime;
+pub mod suite;
+pub mod terminal;
+
+pub use case::Case;
+pub use command::Output;
+pub use container::Container;
+pub use facts::Need;
+pub use suite::Test;
+
+/// A [`Test`] named after its function.
+macro_rules! test {
+    ($body:ident) => {
+        crate::harness::Test::new(stringify!($body), $body)
+    };
+}
+pub(crate) use test;

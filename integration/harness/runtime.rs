@@ -1,0 +1,100 @@
+//! The runtime under test, which every test takes as a parameter.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::facts::find_program;
+
+/// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
+/// also on a machine whose controllers are mounted as v1.
+pub const MOUNT_UNIFIED: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && \
+     mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+
+/// Which cgroup tree a runtime is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tree {
+    /// The machine's own.
+    Host,
+    /// A pure cgroup v2 tree in a mount namespace made for each command.
+    Unified,
+}
+
+/// An OCI runtime: ours, or a peer that proves the tests.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// The file's name, as the tests are named after it.
+    pub name: String,
+    pub path: PathBuf,
+    /// Whether it is ours. A peer only has to fail where we also look at the wording of an error.
+    pub ours: bool,
+    pub tree: Tree,
+}
+
+impl Runtime {
+    fn at(path: &Path, ours: bool) -> Self {
+        let name = path
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Runtime {
+            name,
+            path: path.to_owned(),
+            ours,
+            tree: Tree::Host,
+        }
+    }
+
+    /// The runtimes to test: ours, and runc where it is installed. `WRUN_TEST_RUNTIME`, one path or several
+    /// with colons between them, takes their place.
+    pub fn all() -> Vec<Self> {
+        if let Ok(paths) = std::env::var("WRUN_TEST_RUNTIME") {
+            return paths
+                .split(':')
+                .map(|path| {
+                    let runtime = Self::at(Path::new(path), false);
+                    let ours = runtime.name.starts_with("wrun");
+                    Runtime { ours, ..runtime }
+                })
+                .collect();
+        }
+        let ours = Self::at(Path::new(env!("CARGO_BIN_EXE_wrun")), true);
+        let peers = find_program("runc").map(|path| Self::at(&path, false));
+        std::iter::once(ours).chain(peers).collect()
+    }
+
+    /// Why an installed peer takes no part; `None` where it does or is not installed.
+    pub fn refusal_of_crun() -> Option<String> {
+        let crun = find_program("crun")?;
+        let hybrid = Path::new("/sys/fs/cgroup/unified").exists();
+        Some(if hybrid {
+            format!("{} refuses a machine with hybrid cgroups", crun.display())
+        } else {
+            format!(
+                "{} is tested only when WRUN_TEST_RUNTIME names it",
+                crun.display()
+            )
+        })
+    }
+
+    /// The same runtime in a pure cgroup v2 tree.
+    pub fn unified(&self) -> Self {
+        Runtime {
+            name: format!("{}-v2", self.name),
+            tree: Tree::Unified,
+            ..self.clone()
+        }
+    }
+
+    /// A command that starts this runtime, still without arguments.
+    pub fn command(&self) -> Command {
+        match self.tree {
+            Tree::Host => Command::new(&self.path),
+            Tree::Unified => {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["-m", "sh", "-c", MOUNT_UNIFIED, "x"])
+                    .arg(&self.path);
+                command
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The tests on the real binary: each takes the runtime as a parameter and is run on wrun and, where it is
+//! installed, on runc, which proves the tests. Run with `integration/test`; README.md tells the rest.
+
+mod harness;
+
+mod cgroups;
+mod commands;
+mod console;
+mod docker;
+mod errors;
+mod exec;
+mod faults;
+mod hooks;
+mod lifecycle;
+mod namespaces;
+mod process;
+mod rootfs;
+mod seccomp;
+mod security;
+mod wasm;
+
+use std::process::ExitCode;
+
+use harness::runtime::Runtime;
+use harness::suite::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new(Runtime::all());
+    if let Some(reason) = Runtime::refusal_of_crun() {
+        suite.skip("peer::crun", reason);
+    }
+    suite.add("lifecycle", lifecycle::tests());
+    suite.add("commands", commands::tests());
+    suite.add("console", console::tests());
+    suite.add("exec", exec::tests());
+    suite.add("namespaces", namespaces::tests());
+    suite.add("process", process::tests());
+    suite.add("seccomp", seccomp::tests());
+    suite.add("rootfs", rootfs::tests());
+    suite.add("hooks", hooks::tests());
+    suite.add("cgroups", cgroups::tests());
+    suite.add("faults", faults::tests());
+    suite.add("security", security::tests());
+    suite.add("wasm", wasm::tests());
+    suite.add("docker", docker::tests());
+    suite.add("errors", errors::tests());
+    suite.run()
+}

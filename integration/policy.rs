@@ -1,0 +1,1 @@
+//! The written rules that can be checked by reading the sources.
