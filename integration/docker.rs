@@ -123,11 +123,9 @@ fn on_a_terminal(mut command: std::process::Command, case: &Case) -> (Terminal, 
 
 fn interactive_terminal(case: &Case) {
     let docker = Docker::new(case);
-    let command = docker.run_command(
-        &["--rm", "-it"],
-        NATIVE,
-        &["sh", "-c", "tty; read x; stty size; exit 5"],
-    );
+    // The client sets the size when the container is running already.
+    let script = "tty; read x; until stty size 2>/dev/null | grep -v '0 0'; do sleep 0.1; done; exit 5";
+    let command = docker.run_command(&["--rm", "-it"], NATIVE, &["sh", "-c", script]);
     let (mut terminal, run) = on_a_terminal(command, case);
     terminal.expect("/dev/pts/0");
     terminal.write("\r");

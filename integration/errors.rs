@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::bundle::add_mount;
-use crate::harness::{Case, Container, Output, Test, test};
+use crate::harness::{Case, Container, Output, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -267,13 +267,25 @@ fn sysctl_of_the_host(case: &Case) {
 fn cgroup_path_is_not_under_the_mount(case: &Case) {
     // The dots are taken from the cgroup's root, never from the host's.
     let container = case.container_with(&["true"], |config| {
-        config["linux"]["cgroupsPath"] = json!(format!("/../../../../../../tmp/{}cg", case.mark));
+        let out = "../".repeat(8);
+        config["linux"]["cgroupsPath"] = json!(format!("/{out}{}/{}cg", case.path("cgroup"), case.mark));
     });
     let output = container.run();
-    assert!(
-        !Path::new("/tmp").join(format!("{}cg", case.mark)).exists(),
-        "{output}"
-    );
+    assert!(!case.dir.join("cgroup").exists(), "{output}");
+    // Parents that were made on the way stay: they are nobody's.
+    let base = case
+        .dir
+        .parent()
+        .and_then(Path::file_name)
+        .expect("a name")
+        .to_str()
+        .expect("UTF-8");
+    for group in leaks::cgroups(base).iter().rev() {
+        fs::remove_dir(group).expect("it is empty");
+    }
+    for group in leaks::cgroups("/tmp").iter().rev() {
+        let _ = fs::remove_dir(group); // Another's, where it is in use.
+    }
     case.nothing_left();
 }
 

@@ -11,6 +11,7 @@ use super::bundle;
 use super::case::{Case, MARK, base, text};
 use super::command::{LIMIT, Output, eventually, read, wait_for_exit};
 use super::guest;
+use super::leaks::cgroups;
 use super::runtime::Runtime;
 
 /// The image of busybox, without an entry point.
@@ -43,6 +44,7 @@ impl Daemon {
             &path("pid"),
         ]);
         command.args(["--host", &format!("unix://{}", path("socket"))]);
+        command.args(["--cgroup-parent", &cgroup_parent(dir)]);
         for runtime in runtimes.iter().filter(|runtime| runtime.name != "runc") {
             command.args([
                 "--add-runtime",
@@ -138,9 +140,18 @@ impl Drop for Daemon {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         let _ = self.child.wait();
+        for group in cgroups(&cgroup_parent(&self.dir)).iter().rev() {
+            let _ = fs::remove_dir(group); // What is in use shows in the search for what is left.
+        }
         // Mounts of a daemon that was killed live in its mount namespace and are gone with it.
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The cgroup of a daemon's containers, named after its directory.
+fn cgroup_parent(dir: &Path) -> String {
+    let name = text(dir).replace(['/', '.'], "-");
+    format!("/docker{name}")
 }
 
 /// Ends the suite's daemon, if it runs.

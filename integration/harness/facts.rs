@@ -3,6 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
+/// also on a machine whose controllers are mounted as v1.
+pub const MOUNT_UNIFIED: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && \
+     mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+
 /// Something that a test needs beyond root and Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -46,10 +51,7 @@ impl Need {
                 "this machine has no cgroup v1 hierarchies",
             ),
             Need::UnifiedTree => unless(
-                succeeds(
-                    "unshare",
-                    &["-m", "sh", "-c", super::runtime::MOUNT_UNIFIED, "x", "true"],
-                ),
+                succeeds("unshare", &["-m", "sh", "-c", MOUNT_UNIFIED, "x", "true"]),
                 "no cgroup v2 tree can be mounted here",
             ),
             Need::Docker => ["dockerd", "docker", "iptables"]

@@ -3,12 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::facts::find_program;
-
-/// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
-/// also on a machine whose controllers are mounted as v1.
-pub const MOUNT_UNIFIED: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && \
-     mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+use super::facts::{MOUNT_UNIFIED, find_program};
 
 /// Which cgroup tree a runtime is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::unistd::Pid;
 
 use super::stored::store;
-use super::{Context, CreateOptions, Error};
+use super::{Context, CreateOptions, Error, delete};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleSocket, Relay};
@@ -42,26 +42,27 @@ pub(super) struct Created {
 
 /// Makes a container.
 pub fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Error> {
-    create_with(context, options, Terminal::Socket, None).map(|_| ())
+    let host = Host::probe(context.rootless);
+    // First of all: it may start the program anew.
+    protect_executable(host.rootless())?;
+    create_with(context, options, &host, Terminal::Socket, None).map(|_| ())
 }
 
 pub(super) fn create_with(
     context: &Context<'_>,
     options: &CreateOptions,
+    host: &Host,
     terminal: Terminal,
     relay: Option<&Relay>,
 ) -> Result<Created, Error> {
-    let host = Host::probe(context.rootless);
-    // Before anything is made: it may start the program anew.
-    protect_executable(host.rootless())?;
     let bundle = Bundle::open(&options.bundle)?;
-    let plan = plan(context, options, &bundle, &host)?;
+    let plan = plan(context, options, &bundle, host)?;
     let console = console(options, &plan, terminal)?;
-    let filter = filter(&plan, &host)?;
+    let filter = filter(&plan, host)?;
     let entry = store(context).reserve(&options.id)?;
     fault::point("parent:reserved");
-    let mut making = Making { context, entry: &entry, cgroup: None, child: None };
-    let made = making.make(options, &plan, &bundle, &host, filter, relay, console.as_ref());
+    let mut making = Making { context, entry: &entry, cgroup: None, child: None, record: None };
+    let made = making.make(options, &plan, &bundle, host, filter, relay, console.as_ref());
     made.inspect_err(|_| making.undo())
 }
 
@@ -87,9 +88,9 @@ fn console(options: &CreateOptions, plan: &Plan, terminal: Terminal) -> Result<O
     match (&options.console_socket, wanted) {
         (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
         (None, true) if terminal == Terminal::Socket => {
-            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket"))
+            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket (--console-socket)"))
         }
-        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty")),
+        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty (process.terminal)")),
         (None, _) => Ok(None),
     }
 }
@@ -105,6 +106,8 @@ struct Making<'a> {
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
     child: Option<crate::process::Child>,
+    /// Set when there is a process, whose end the poststop hooks then follow.
+    record: Option<Record>,
 }
 
 impl Making<'_> {
@@ -143,6 +146,7 @@ impl Making<'_> {
         }
         .clone()?;
         let child = self.child.insert(launched);
+        self.record = Some(record.clone());
         let service = Service {
             record: &record,
             cgroup,
@@ -150,6 +154,7 @@ impl Making<'_> {
             hooks: Some(&plan.hooks),
             console,
             rootless: host.rootless(),
+            user_namespace: plan.namespaces.has(Kind::User),
             memory_limit: plan.cgroup.memory_limit(),
             warn: self.context.warn,
         };
@@ -186,6 +191,9 @@ impl Making<'_> {
                     (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
                 }
             }
+        }
+        if let Some(record) = &self.record {
+            delete::poststop(self.context, record);
         }
         if let Err(error) = self.entry.remove() {
             (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));

@@ -87,7 +87,7 @@ fn end_processes(record: &Record) -> Result<(), Error> {
 }
 
 /// Runs the poststop hooks. As the runtime spec says, a failing one is a warning and the rest still run.
-fn poststop(context: &Context<'_>, record: &Record) {
+pub(super) fn poststop(context: &Context<'_>, record: &Record) {
     let state = HookState::new(record, Status::Stopped).to_json();
     for error in hooks::run_all(&record.poststop, &state, "poststop", Some(&record.bundle)) {
         (context.warn)(&crate::process::chain(&error));

@@ -8,12 +8,13 @@ use super::{Context, Error, ExecOptions, ExecRequest};
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleSocket, Relay};
 use crate::host::Host;
+use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::plan::{Workload, exec};
 use crate::process::{Child, Exec, Service, protect_executable};
 use crate::security::seccomp_cache;
 use crate::spec::{self, Spec};
-use crate::state::{Refused, Verb};
+use crate::state::{Refused, Status, Verb};
 
 /// Runs a process in a container. Detached, the result is 0 once it runs; otherwise its exit code.
 pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
@@ -21,7 +22,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     protect_executable(host.rootless())?;
     let entry = store(context).open(&options.id)?;
     let (record, _) = permitted(&entry, Verb::Exec { ignore_paused: options.ignore_paused })?;
-    let init = init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning))?;
+    let init = init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning(Status::Stopped)))?;
     // The copy kept at creation: the bundle's may have been changed since.
     let spec = Spec::parse(&entry.read_config()?, &entry.path().join("config.json"))?;
     let process = process(context, &spec, options, record.new_keyring, &host)?;
@@ -40,6 +41,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         hooks: None,
         console: console.as_ref(),
         rootless: host.rootless(),
+        user_namespace: record.namespaces.contains(&Kind::User),
         memory_limit: None,
         warn: context.warn,
     };
@@ -107,9 +109,9 @@ fn console(options: &ExecOptions, process: &Process) -> Result<Option<ConsoleSoc
     match (&options.console_socket, process.terminal) {
         (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
         (None, true) if options.detach => {
-            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket"))
+            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket (--console-socket)"))
         }
-        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty")),
+        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty (process.terminal)")),
         (None, _) => Ok(None),
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use super::stored::{init_pidfd, permitted, refuse, store};
 use super::{Context, Error};
 use crate::cgroup::Cgroup;
-use crate::state::{Record, Refused, Verb};
+use crate::state::{Record, Refused, Status, Verb};
 use crate::sys::pidfd::send_signal;
 
 /// Sends `signal`. With `all`, to every process of the container's cgroup; that works on a stopped container
@@ -27,10 +27,10 @@ pub fn kill(context: &Context<'_>, id: &str, signal: i32, all: bool) -> Result<(
 
 /// Signals the first process through its pidfd, so that no other process can be meant.
 fn signal_init(record: &Record, signal: i32) -> Result<(), Error> {
-    let Some(pidfd) = init_pidfd(record)? else { return Err(refuse(&record.id)(Refused::NotRunning)) };
+    let Some(pidfd) = init_pidfd(record)? else { return Err(refuse(&record.id)(Refused::NotRunning(Status::Stopped))) };
     match send_signal(pidfd.as_fd(), signal) {
         Ok(()) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(refuse(&record.id)(Refused::NotRunning)),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(refuse(&record.id)(Refused::NotRunning(Status::Stopped))),
         Err(source) => Err(Error::Process { id: record.id.clone(), action: "signal the first process", source }),
     }
 }

@@ -8,6 +8,8 @@ use super::create::{Created, Terminal, create_with};
 use super::stored::store;
 use super::{Context, Error, RunOptions, delete, start};
 use crate::console::Relay;
+use crate::host::Host;
+use crate::process::protect_executable;
 
 /// Runs a container. In the foreground the result is its exit code, and it is deleted unless it is to be kept.
 pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
@@ -15,8 +17,11 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
         let id = options.create.id.clone();
         move |source| Error::Process { id, action, source }
     };
+    let host = Host::probe(context.rootless);
+    // First of all: it may start the program anew.
+    protect_executable(host.rootless())?;
     if options.detach {
-        create_with(context, &options.create, Terminal::Socket, None)?;
+        create_with(context, &options.create, &host, Terminal::Socket, None)?;
         return match start(context, &options.create.id) {
             Ok(()) => Ok(0),
             Err(error) => Err(undo(context, options, error)),
@@ -29,7 +34,7 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
     }
     let mut relay = Relay::new().map_err(failed("collect signals"))?;
     let terminal = if options.create.console_socket.is_some() { Terminal::Socket } else { Terminal::Foreground };
-    let Created { pid, pidfd, master } = create_with(context, &options.create, terminal, Some(&relay))?;
+    let Created { pid, pidfd, master } = create_with(context, &options.create, &host, terminal, Some(&relay))?;
     if let Err(error) = start(context, &options.create.id) {
         return Err(undo(context, options, error));
     }

@@ -14,9 +14,10 @@ use super::protocol::{Channel, ChannelError, Message};
 use crate::console::{ConsoleError, Terminal};
 use crate::plan::Workload;
 use crate::plan::process::Process;
+use crate::rootfs::{RootfsError, hide_own_process};
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
-use crate::security::{ProcDirectory, SecurityError, keyring, lsm, no_new_privileges, personality, scheduling, seccomp, user};
+use crate::security::{ProcDirectory, SecurityError, keyring, lsm, no_new_privileges, personality, rlimits, scheduling, seccomp, user};
 use crate::workload::native::{Native, NativeError};
 use crate::workload::wasm::{self, Guest, GuestKind};
 
@@ -32,8 +33,12 @@ pub enum ConfineError {
     Channel(#[from] ChannelError),
     #[error("process.cwd {path}: cannot enter it")]
     Cwd { path: PathBuf, source: io::Error },
-    #[error("{0}")]
-    NoCode(String),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error("{0}: became Wasm while the container was made")]
+    Changed(String),
+    #[error("config.json has no process to run")]
+    NoProcess,
     #[error("cannot {0}")]
     Step(&'static str, #[source] io::Error),
     #[error(transparent)]
@@ -49,6 +54,7 @@ pub struct Confinement<'a> {
     /// Our own directory in a trusted procfs.
     pub proc_self: OwnedFd,
     pub role: Role,
+    pub user_namespace: bool,
     pub terminal: Option<Terminal>,
     pub channel: &'a Channel,
     /// Descriptors from 3 on that the program inherits.
@@ -93,8 +99,13 @@ impl Confinement<'_> {
         crate::sys::fd::cloexec_from(3 + self.preserve).map_err(step("mark descriptors close-on-exec"))?;
         crate::sys::exec::default_sigpipe().map_err(step("reset SIGPIPE"))?;
         let entered = enter(&process.cwd);
+        let guest = self.prepare_for_guest()?;
         if !process.no_new_privileges {
             self.load_filter()?;
+        }
+        if !self.user_namespace {
+            // With a user namespace the parent does it. Late, since a low limit on files would hinder the rest.
+            rlimits::apply(None, &process.rlimits)?;
         }
         user::set_umask(process.user.umask);
         let ungranted = user::switch(&process.user, &process.capabilities, proc_self)?;
@@ -107,10 +118,27 @@ impl Confinement<'_> {
             source,
         })?;
         let confined = self.find_program()?;
+        if matches!(confined, Confined::Wasm { .. }) && !guest {
+            return Err(ConfineError::Changed(process.args[0].clone()));
+        }
         if process.no_new_privileges {
             self.load_filter()?;
         }
         Ok(confined)
+    }
+
+    /// Looks whether the program will be Wasm, while there are the rights to prepare for that: a guest's file
+    /// accesses are made by this very process, which must not be able to open itself.
+    fn prepare_for_guest(&self) -> Result<bool, ConfineError> {
+        // What cannot be found now is found, or its absence told, with the user's rights.
+        if !matches!(program::find(self.process, self.workload), Ok(Program::Wasm { .. })) {
+            return Ok(false);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).map_err(|error| step("open the root")(error.into()))?;
+        hide_own_process(root.as_fd())?;
+        no_new_privileges()?;
+        Ok(true)
     }
 
     fn join_keyring(&self, proc_self: ProcDirectory<'_>) -> Result<(), SecurityError> {
@@ -206,7 +234,7 @@ impl Confined {
                 crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
                 Ok(wasm::run(code, &kind, guest))
             }
-            Self::Nothing => Err(ConfineError::NoCode("config.json has no process to run".to_owned())),
+            Self::Nothing => Err(ConfineError::NoProcess),
         }
     }
 }

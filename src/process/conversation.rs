@@ -39,6 +39,8 @@ pub struct Service<'a> {
     /// Where the master of the terminal is sent; without it the caller keeps it.
     pub console: Option<&'a ConsoleSocket>,
     pub rootless: bool,
+    /// Whether the container has a user namespace.
+    pub user_namespace: bool,
     /// Bytes, of the container's cgroup.
     pub memory_limit: Option<u64>,
     pub warn: &'a dyn Fn(&str),
@@ -66,8 +68,8 @@ impl Child {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(process) = service.process {
-            // From here, with the host's rights: a container's root may not raise a limit.
+        if let Some(process) = service.process.filter(|_| service.user_namespace) {
+            // From here, with the host's rights: root of a user namespace may not raise a limit.
             security::rlimits::apply(rustix::process::Pid::from_raw(self.pid.as_raw()), &process.rlimits)?;
         }
         Ok(master)

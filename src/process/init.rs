@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::getpid;
 
 use super::confine::{Confined, Confinement};
@@ -113,6 +113,8 @@ impl Birth<'_> {
         self.runtime_hooks()?;
         let state = HookState::new(self.record, Status::Creating).with_pid(getpid().as_raw_nonzero().get()).to_json();
         hooks::run(&plan.hooks.create_container, &state, "createContainer", Some(&plan.bundle))?;
+        // After the hooks, which may mount things of their own that are then protected too.
+        tree.protect_paths()?;
         let root = tree.pivot()?;
         fault::point("init:pivoted");
         let Some(process) = &plan.process else {
@@ -126,6 +128,7 @@ impl Birth<'_> {
             filter: self.filter.as_ref(),
             proc_self,
             role: Role::Init { user_namespace },
+            user_namespace,
             terminal,
             channel: &self.channel,
             preserve: self.preserve_fds + self.listen_fds,
@@ -224,7 +227,7 @@ impl Birth<'_> {
     fn make_terminal(&self, tree: &Tree<'_>) -> Result<Option<Terminal>, InitError> {
         let Some(process) = self.plan.process.as_ref().filter(|process| process.terminal) else { return Ok(None) };
         let terminal = open_terminal(tree.root(), tree.devpts(), process.console_size)?;
-        let place = resolve::make_file(tree.root(), Path::new("/dev/console")).map_err(step("make /dev/console"))?;
+        let place = console_place(tree.root()).map_err(step("make /dev/console (it may not be a link)"))?;
         terminal.cover(place.as_fd())?;
         self.channel.send_with(&Message::Console, terminal.master.as_fd())?;
         Ok(Some(terminal))
@@ -264,6 +267,21 @@ pub(super) fn open_terminal(
         terminal.set_size(size)?;
     }
     Ok(terminal)
+}
+
+/// /dev/console as a place to mount on; an image's link there is not followed.
+fn console_place(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (dev, name) = resolve::make_parent(root, Path::new("/dev/console"))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(&dev, name, flags | OFlags::EXCL, Mode::from_raw_mode(0o600)) {
+        Ok(_) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let place = rustix::fs::openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) == FileType::Symlink {
+        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+    }
+    Ok(place)
 }
 
 fn unshare(kind: Kind) -> io::Result<()> {

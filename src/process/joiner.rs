@@ -120,6 +120,7 @@ impl Joiner<'_> {
             filter: exec.filter.as_ref(),
             proc_self,
             role: Role::Joiner,
+            user_namespace,
             terminal,
             channel: &self.channel,
             preserve: exec.preserve_fds + exec.listen_fds,

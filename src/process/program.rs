@@ -104,9 +104,9 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
             path: path.to_owned(),
             source,
         })?;
-        let file_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let format = detect::detect(&head, &file_name);
-        if let Choice::Wasm = detect::choose(workload, format, &file_name)? {
+        let shown = path.to_string_lossy();
+        let format = detect::detect(&head, &shown);
+        if let Choice::Wasm = detect::choose(workload, format, &shown)? {
             return Ok(Program::Wasm { file, name: name.to_owned(), export: None });
         }
     }

@@ -93,14 +93,12 @@ impl Join {
 
 fn open(kind: Kind, path: &Path) -> Result<OwnedFd, SpawnError> {
     let file = File::open(path).map_err(|source| SpawnError::Open { path: path.to_owned(), source })?;
-    // NS_GET_NSTYPE (ioctl_ns(2)) would say the same; the file system and setns itself check it too, but
-    // this error names the path.
-    let is_namespace = rustix::fs::fstatfs(&file).is_ok_and(|stat| stat.f_type == NSFS_MAGIC);
-    if is_namespace { Ok(file.into()) } else { Err(SpawnError::WrongKind { path: path.to_owned(), kind }) }
+    // setns(2) checks it too, but this error names the path.
+    match crate::sys::namespace::kind(file.as_fd()) {
+        Ok(found) if found == kind.flag() => Ok(file.into()),
+        _ => Err(SpawnError::WrongKind { path: path.to_owned(), kind }),
+    }
 }
-
-/// `NSFS_MAGIC` of statfs(2).
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 fn setns(fd: BorrowedFd<'_>, flags: u64, name: &'static str) -> Result<(), SpawnError> {
     nix::sched::setns(fd, CloneFlags::from_bits_retain(flags as i32)).map_err(|error| SpawnError::Join(name, error.into()))

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
+pub use mask::hide_own_process;
 pub use source::Sources;
 
 use crate::plan::cgroup::Placement;
@@ -114,6 +115,12 @@ impl<'p> Tree<'p> {
             pivot::change_root(self.root.as_fd(), &self.plan.path)?;
         } else {
             pivot::pivot_root(self.root.as_fd(), &self.plan.path)?;
+        }
+        if let Some(wanted) = self.plan.propagation {
+            // Before the pivot it was a mount like others; as the root it gets what the plan says.
+            set_propagation(self.root.as_fd(), wanted.kind, wanted.recursive).map_err(|source| {
+                RootfsError::Root { path: self.plan.path.clone(), action: "set its propagation", source }
+            })?;
         }
         if self.plan.readonly {
             let attr = MountAttr { set: crate::plan::mounts::Attributes::RDONLY, ..MountAttr::default() };

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{AtFlags, FileType};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::{CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve, set_propagation};
@@ -118,6 +119,9 @@ impl<'m> Failing<'m> {
 /// Opens the place to mount on, making it as a directory or file like the source, and guards /proc.
 fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
     let destination = &at.mount.destination;
+    if matches!(&at.mount.source, MountSource::Filesystem { fstype, .. } if fstype == "proc" || fstype == "sysfs") {
+        no_link(at, root)?;
+    }
     let place = if resolve::is_directory(tree).map_err(at.fail("examine the source"))? {
         resolve::make_directory(root, destination)
     } else {
@@ -137,7 +141,19 @@ fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result
     Ok(place)
 }
 
-fn is_proc(fd: BorrowedFd<'_>) -> io::Result<bool> {
+/// An image whose /proc is a link would have the real one mounted elsewhere and show its own (CVE-2019-19921).
+fn no_link(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
+    let (parent, name) = resolve::make_parent(root, &at.mount.destination).map_err(at.fail("find its parent"))?;
+    match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+            Err(at.refuse("must be an ordinary directory in the image, not a link or a file"))
+        }
+        Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(at.fail("examine the place")(error)),
+    }
+}
+
+pub fn is_proc(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fstatfs(fd)?.f_type == PROC_MAGIC)
 }
 

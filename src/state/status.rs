@@ -79,10 +79,10 @@ pub enum Refused {
     StartStopped,
     #[error("cannot start a container in the {0} state")]
     Start(Status),
-    #[error("container not running")]
-    NotRunning,
-    #[error("container not paused")]
-    NotPaused,
+    #[error("container not running: it is {0}")]
+    NotRunning(Status),
+    #[error("container not paused: it is {0}")]
+    NotPaused(Status),
     #[error("cannot delete container {id} that is not stopped: {status}")]
     Delete { id: String, status: Status },
     #[error("cannot exec in a stopped container")]
@@ -112,7 +112,7 @@ impl Status {
             (Verb::Start, Creating | Paused) => Err(Refused::Start(self)),
 
             (Verb::Kill | Verb::Update, Created | Running | Paused) => Ok(()),
-            (Verb::Kill | Verb::Update, Creating | Stopped) => Err(Refused::NotRunning),
+            (Verb::Kill | Verb::Update, Creating | Stopped) => Err(Refused::NotRunning(self)),
 
             (Verb::Delete { force: true }, _) => Ok(()),
             (Verb::Delete { force: false }, Created | Stopped) => Ok(()),
@@ -133,10 +133,10 @@ impl Status {
             (Verb::Exec { .. }, Creating) => Err(Refused::Exec(self)),
 
             (Verb::Pause, Created | Running) => Ok(()),
-            (Verb::Pause, Creating | Paused | Stopped) => Err(Refused::NotRunning),
+            (Verb::Pause, Creating | Paused | Stopped) => Err(Refused::NotRunning(self)),
 
             (Verb::Resume, Paused) => Ok(()),
-            (Verb::Resume, Creating | Created | Running | Stopped) => Err(Refused::NotPaused),
+            (Verb::Resume, Creating | Created | Running | Stopped) => Err(Refused::NotPaused(self)),
 
             (Verb::Events, Created | Running | Paused) => Ok(()),
             (Verb::Events, Creating | Stopped) => Err(Refused::Events { id: id.to_string() }),

@@ -10,18 +10,22 @@
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
 
+use super::entry;
 use super::input::Input;
+use super::key::Key;
 use super::kinds::GuestKind;
 use super::record::{self, Stamp};
-use super::{engine, entry};
+use crate::plan::mounts::Attributes;
+use crate::sys::mount::{MountAttr, mount_setattr};
 
 /// Bytes of code that are kept by default.
 const DEFAULT_LIMIT: u64 = 1 << 30;
@@ -31,9 +35,6 @@ const STAMPED_SIZE: u64 = 256 << 10;
 
 /// How stale the time of last use may get, to spare a write per start.
 const USE_GRAIN: Duration = Duration::from_secs(600);
-
-/// Notes on files that were not made anew for this long are dropped.
-const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Why the cache is not used.
 #[derive(Debug, thiserror::Error)]
@@ -63,40 +64,11 @@ pub enum CacheError {
     },
 }
 
-/// The name of an entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Key(blake3::Hash);
-
-impl Key {
-    /// `content` is the hash of the entry point's bytes.
-    pub fn new(content: &blake3::Hash, export: Option<&str>) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        let mut part = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
-        part(content.as_bytes());
-        part(engine::IDENTITY.as_bytes());
-        for feature in engine::cpu_features() {
-            part(feature.as_bytes());
-        }
-        part(b"export");
-        if let Some(export) = export {
-            part(export.as_bytes());
-        }
-        Self(hasher.finalize())
-    }
-
-    fn file(&self, extension: &str) -> String {
-        format!("{}.{extension}", self.0.to_hex())
-    }
-}
-
 /// An open cache.
 #[derive(Debug)]
 pub struct Cache {
     path: PathBuf,
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     limit: u64,
     boot: Option<[u8; 16]>,
 }
@@ -172,7 +144,7 @@ impl Cache {
         })
     }
 
-    fn error(&self, what: &'static str, name: &str) -> impl Fn(io::Error) -> CacheError + use<> {
+    pub(super) fn error(&self, what: &'static str, name: &str) -> impl Fn(io::Error) -> CacheError + use<> {
         let path = self.path.join(name);
         move |source| CacheError::Io {
             what,
@@ -186,18 +158,46 @@ impl Cache {
         rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
 
-    fn remove(&self, name: &str) -> Result<(), CacheError> {
+    pub(super) fn remove(&self, name: &str) -> Result<(), CacheError> {
         match rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(self.error("remove", name)(error.into())),
         }
     }
 
+    /// The directory to open entries in for a container: by way of a read-only mount of our own.
+    ///
+    /// A process that may trace the guest's could open its descriptors anew for writing, through procfs, and
+    /// so change code that other containers have mapped; on this mount not even the host's root can. `None`
+    /// where we may not mount: then a container's processes are not the host's root, and have no right to
+    /// trace a process that was made outside of their user namespace.
+    fn read_only(&self) -> io::Result<Option<OwnedFd>> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = match rustix::mount::open_tree(&self.dir, "", flags | OpenTreeFlags::AT_EMPTY_PATH) {
+            Ok(tree) => tree,
+            Err(Errno::PERM | Errno::NOSYS) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let attributes = MountAttr {
+            set: Attributes::RDONLY,
+            ..MountAttr::default()
+        };
+        match mount_setattr(tree.as_fd(), false, &attributes) {
+            Ok(()) => Ok(Some(tree)),
+            // Linux before 5.12.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Compiled code that is there and sound. What is there and is not sound is removed.
     pub fn lookup(&self, key: &Key) -> Result<Option<(OwnedFd, GuestKind)>, CacheError> {
         let name = key.file("code");
-        let file = match self.open_file(&name, OFlags::RDONLY) {
-            Ok(file) => file,
+        let read_only = self.read_only().map_err(self.error("protect", ""))?;
+        let dir = read_only.as_ref().unwrap_or(&self.dir);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(dir, &name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             // A symbolic link: not of our making.
             Err(Errno::LOOP) => return self.remove(&name).map(|()| None),
@@ -213,7 +213,7 @@ impl Cache {
         let metadata = file.metadata()?;
         let ours = metadata.is_file()
             && metadata.uid() == rustix::process::geteuid().as_raw()
-            && metadata.mode() & 0o077 == 0;
+            && metadata.mode() & 0o022 == 0;
         if !ours {
             return Ok(None);
         }
@@ -221,7 +221,7 @@ impl Cache {
             return Ok(None);
         };
         if !self.was_seen(key, &metadata) {
-            if !footer.verify(file, metadata.size(), key.0.as_bytes())? {
+            if !footer.verify(file, metadata.size(), key.bytes())? {
                 return Ok(None);
             }
             self.mark_seen(key, &metadata);
@@ -273,7 +273,7 @@ impl Cache {
             .ok()?;
         let mut hex = String::new();
         file.read_to_string(&mut hex).ok()?;
-        blake3::Hash::from_hex(hex).ok().map(Key)
+        Key::from_hex(&hex)
     }
 
     /// Notes the key for [`Self::recall`], where the file can be known again.
@@ -281,20 +281,20 @@ impl Cache {
         if let Some(name) = self.note_name(input, export)
             && !self.exists(&name)
         {
-            self.note(&name, key.0.to_hex().as_bytes());
+            self.note(&name, key.to_hex().as_bytes());
         }
     }
 
     fn note_name(&self, input: &Input, export: Option<&str>) -> Option<String> {
         let metadata = input.metadata();
-        if metadata.size() < STAMPED_SIZE || !record::is_settled(input.file(), metadata) {
+        if metadata.size() < STAMPED_SIZE {
             return None;
         }
-        let stamp = Stamp::new(metadata, self.boot.as_ref()?);
+        let stamp = record::recognise(input.file(), metadata, self.boot.as_ref()?)?;
         Some(Key::new(&blake3::hash(stamp.bytes()), export).file("file"))
     }
 
-    fn exists(&self, name: &str) -> bool {
+    pub(super) fn exists(&self, name: &str) -> bool {
         rustix::fs::accessat(&self.dir, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
@@ -330,7 +330,7 @@ impl Cache {
         }
         self.trim(self.limit - length)?;
         let file = self.unnamed().map_err(&error)?;
-        entry::write(code, length, kind, key.0.as_bytes(), &file).map_err(&error)?;
+        entry::write(code, length, kind, key.bytes(), &file).map_err(&error)?;
         match link(&file, &self.dir, &name) {
             // Another was first; what it wrote is as good, and verified below.
             Ok(()) | Err(Errno::EXIST) => {}
@@ -341,61 +341,14 @@ impl Cache {
         self.lookup(key)?.map(|(code, _)| code).ok_or_else(missing)
     }
 
-    /// A file without a name, of which nothing is left where we are killed.
+    /// A file without a name, of which nothing is left where we are killed. All may read it who are given it:
+    /// a component's code is opened once more by the guest's process, whatever its user.
     fn unnamed(&self) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.dir, ".", flags, Mode::RUSR)?.into())
-    }
-
-    /// Removes the least recently used entries until at most `limit` bytes of code are kept. Containers that
-    /// have them mapped keep them.
-    fn trim(&self, limit: u64) -> Result<(), CacheError> {
-        let read_error = |errno: Errno| self.error("list", "")(errno.into());
-        let mut entries = Vec::new();
-        for found in rustix::fs::Dir::read_from(&self.dir).map_err(read_error)? {
-            let found = found.map_err(read_error)?;
-            let Ok(name) = found.file_name().to_str() else {
-                continue;
-            };
-            let Some((key, extension)) = name.rsplit_once('.') else {
-                continue;
-            };
-            let Some((size, modified)) = self.size_and_time(name) else {
-                continue;
-            };
-            match extension {
-                "code" => {
-                    let used = self
-                        .size_and_time(&format!("{key}.seen"))
-                        .map_or(modified, |(_, used)| used);
-                    entries.push((used, size, key.to_owned()));
-                }
-                "file" if modified.elapsed().is_ok_and(|age| age > FORGET_AFTER) => self.remove(name)?,
-                "seen" if !self.exists(&format!("{key}.code")) => self.remove(name)?,
-                _ => {}
-            }
-        }
-        let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
-        entries.sort();
-        for (_, size, key) in entries {
-            if total <= limit {
-                break;
-            }
-            self.remove(&format!("{key}.code"))?;
-            self.remove(&format!("{key}.seen"))?;
-            total -= size;
-        }
-        Ok(())
-    }
-
-    /// `None` where the file is gone meanwhile.
-    fn size_and_time(&self, name: &str) -> Option<(u64, SystemTime)> {
-        let stat = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let since = Duration::new(
-            u64::try_from(stat.st_mtime).ok()?,
-            u32::try_from(stat.st_mtime_nsec).ok()?,
-        );
-        Some((u64::try_from(stat.st_size).ok()?, SystemTime::UNIX_EPOCH + since))
+        let file = rustix::fs::openat(&self.dir, ".", flags, Mode::RUSR)?;
+        // Not by the call before, which the umask has a say in.
+        rustix::fs::fchmod(&file, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
+        Ok(file.into())
     }
 }
 

@@ -62,7 +62,8 @@ pub fn leave_host() -> Result<(), Failure> {
     let kill = nix::sys::signal::Signal::SIGKILL;
     nix::sys::prctl::set_pdeathsig(kill).map_err(step("tying its life to ours"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(step("limiting core files"))?;
-    setrlimit(Resource::RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS)
+    // The hard limit's SIGKILL would be taken for one of the memory limit's.
+    setrlimit(Resource::RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 60)
         .or_else(already_lower)
         .map_err(step("limiting CPU"))
 }

@@ -3,9 +3,22 @@
 
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
-/// Which of the engine's settings and which engine: part of the name of all compiled code. To be raised
-/// whenever [`settings`] changes; the Wasmtime release is pinned in Cargo.lock and named here.
-pub const IDENTITY: &str = concat!("wrun ", env!("CARGO_PKG_VERSION"), " wasmtime 48 settings 1");
+/// The release of the engine, which it does not tell itself; a test holds it to Cargo.lock.
+const WASMTIME: &str = "48.0.8";
+
+/// Names what compiled code fits: part of the name of every entry of the cache.
+///
+/// The engine's own compatibility hash is to be had only where a compiler is made, which a warm start must
+/// not do. It is made of the release, the settings and the CPU's features; so is this. Should the two ever
+/// differ the engine refuses to load the code, as it checks all of these again.
+pub fn identity() -> String {
+    let mut identity = format!("wasmtime {WASMTIME} {:?} {}", settings(), std::env::consts::ARCH);
+    for feature in cpu_features() {
+        identity.push(' ');
+        identity.push_str(feature);
+    }
+    identity
+}
 
 /// Settings that both sides share: Wasmtime's own defaults for the proposals (all that are finished, with GC,
 /// exceptions, memory64, tail calls, SIMD and asynchronous components), memory images copied on write, no
@@ -34,14 +47,15 @@ pub fn runtime_engine() -> wasmtime::Result<Engine> {
 
 /// The features of this CPU that compiled code may use. Code compiled with one of them does not run where it
 /// is missing, as on another machine that shares the cache's file system.
-pub fn cpu_features() -> Vec<&'static str> {
-    let mut present = vec![std::env::consts::ARCH];
+fn cpu_features() -> Vec<&'static str> {
+    let mut present = Vec::new();
     macro_rules! probe {
         ($detected:ident: $($feature:tt),*) => { $( if std::arch::$detected!($feature) { present.push($feature); } )* };
     }
     #[cfg(target_arch = "x86_64")]
-    probe!(is_x86_feature_detected: "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "bmi1",
-        "bmi2", "lzcnt", "cmpxchg16b", "avx512f", "avx512bitalg", "avx512dq", "avx512vl", "avx512vbmi");
+    probe!(is_x86_feature_detected: "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "lzcnt", "bmi1", "bmi2",
+        "cmpxchg16b", "avx", "avx2", "fma", "avxvnni", "avx512f", "avx512bitalg", "avx512dq", "avx512vl",
+        "avx512vbmi", "avx512vnni");
     #[cfg(target_arch = "aarch64")]
     probe!(is_aarch64_feature_detected: "lse", "paca", "pacg", "fp16", "bti", "dotprod", "i8mm");
     present
@@ -63,6 +77,16 @@ mod tests {
         let runtime = runtime_engine().expect("a runtime");
         let module = crate::sys::wasm_code::load_module(&runtime, trusted).expect("loads");
         assert_eq!(module.exports().count(), 1);
+    }
+
+    #[test]
+    fn the_identity_is_stable_and_names_this_release() {
+        assert_eq!(identity(), identity());
+        let lock = include_str!("../../../Cargo.lock");
+        assert!(
+            lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"")),
+            "raise WASMTIME"
+        );
     }
 
     #[test]

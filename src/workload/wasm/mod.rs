@@ -16,7 +16,9 @@ mod compile;
 mod confine;
 mod engine;
 mod entry;
+mod evict;
 mod input;
+mod key;
 pub mod kinds;
 mod record;
 pub mod run;
@@ -34,6 +36,7 @@ pub use run::{Guest, Loaded, load, run};
 use crate::workload::detect::{self, Format};
 use compile::Compiled;
 use input::Input;
+use key::Key;
 
 /// Why there is no compiled code for an entry point.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +134,7 @@ fn provide_through(
 ) -> Result<Result<Provided, CacheError>, WasmError> {
     let key = match cache.recall(input, export) {
         Some(key) => key,
-        None => cache::Key::new(&input.hash()?, export),
+        None => Key::new(&input.hash()?, export),
     };
     let found = |(code, kind)| Provided {
         code,
@@ -159,7 +162,7 @@ fn provide_through(
     }
     let bytes = input.read()?;
     // Of these very bytes: the file may have changed since it was hashed.
-    let key = cache::Key::new(&blake3::hash(&bytes), export);
+    let key = Key::new(&blake3::hash(&bytes), export);
     let compiled = compile::compile(&bytes, input.name(), export, confine)?;
     drop(bytes);
     match cache.insert(&key, &compiled.code, compiled.length, &compiled.kind) {

@@ -39,8 +39,8 @@ enum Code {
     Command(Component, kinds::Wasi),
 }
 
-/// Maps the compiled code. Needs nothing of the container's file system, except that a component's memory
-/// image is shared with other containers only where a proc is mounted on /proc.
+/// Maps the compiled code. Needs nothing of the container's file system, except that a component's code is
+/// shared with other containers only where a proc is mounted on /proc.
 pub fn load(code: OwnedFd, kind: &GuestKind) -> wasmtime::Result<Loaded> {
     let engine = engine::runtime_engine()?;
     // `provide` hands out nothing but verified entries and sealed copies of what our compiler wrote.

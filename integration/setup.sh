@@ -1,0 +1,66 @@
+# Sourced by `test`, `demo`, `bench` and `.ci/run`: installs what they need and this machine lacks, on Debian and
+# Ubuntu; elsewhere it names what is missing. Leaves the shell in the package's directory.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# As root, directly; as another user, through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+has() {
+    PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null
+}
+
+# need PROGRAM PACKAGE…: the first of the packages that exists is installed where the program is missing.
+missing=()
+need() {
+    has "$1" && return
+    shift
+    for package in "$@"; do
+        if ! has apt-cache || apt-cache show "$package" >/dev/null 2>&1; then
+            missing+=("$package")
+            return
+        fi
+    done
+    missing+=("$1")
+}
+
+# What builds wrun: a C compiler for two of the dependencies, and libseccomp to link statically.
+need_build() {
+    need cc gcc
+    compgen -G '/usr/lib/*/libseccomp.a' >/dev/null || missing+=(libseccomp-dev)
+    has cargo || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+}
+
+# A static busybox is the root filesystem of every test.
+need_busybox() {
+    if ! has busybox || ldd "$(PATH=$PATH:/bin command -v busybox)" >/dev/null 2>&1; then
+        missing+=(busybox-static)
+    fi
+}
+
+need_docker() {
+    need dockerd docker.io
+    need docker docker-cli docker.io
+    need iptables iptables
+}
+
+# Installs what `need` has found missing.
+install_missing() {
+    [ ${#missing[@]} = 0 ] && return
+    if ! has apt-get; then
+        echo "Please install: ${missing[*]}" >&2
+        return
+    fi
+    echo "Installing: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
+        >/dev/null
+    missing=()
+}
+
+# Where cargo puts a build of PROFILE, since .cargo/config.toml names the target.
+target_dir() {
+    echo "${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/$1"
+}

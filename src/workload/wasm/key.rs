@@ -1,0 +1,65 @@
+//! The name under which compiled code is kept: what was compiled, for which engine, CPU and entry.
+
+use super::engine;
+
+/// The name of an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key(blake3::Hash);
+
+impl Key {
+    /// `content` is the hash of the entry point's bytes.
+    pub fn new(content: &blake3::Hash, export: Option<&str>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        part(content.as_bytes());
+        part(engine::identity().as_bytes());
+        if let Some(export) = export {
+            part(export.as_bytes());
+        }
+        Self(hasher.finalize())
+    }
+
+    /// The name of one of an entry's files.
+    pub fn file(&self, extension: &str) -> String {
+        format!("{}.{extension}", self.0.to_hex())
+    }
+
+    /// Keys the digest of the entry.
+    pub fn bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    pub fn to_hex(self) -> String {
+        self.0.to_hex().to_string()
+    }
+
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        blake3::Hash::from_hex(hex).ok().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_depends_on_content_and_export() {
+        let (one, two) = (blake3::hash(b"one"), blake3::hash(b"two"));
+        let key = |content, export| Key::new(content, export).to_hex();
+        assert_eq!(key(&one, None), key(&one, None));
+        assert_ne!(key(&one, None), key(&two, None));
+        assert_ne!(key(&one, None), key(&one, Some("run")));
+        assert_ne!(key(&one, Some("run")), key(&one, Some("walk")));
+    }
+
+    #[test]
+    fn a_key_survives_being_written_down() {
+        let key = Key::new(&blake3::hash(b"x"), None);
+        assert!(Key::from_hex(&key.to_hex()) == Some(key));
+        assert!(Key::from_hex("no key").is_none());
+        assert_eq!(key.file("code"), format!("{}.code", key.to_hex()));
+    }
+}
