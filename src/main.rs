@@ -8,6 +8,11 @@ use std::process::ExitCode;
 use wrun::cli;
 
 fn main() -> ExitCode {
+    if cli::enters_container(std::env::args_os()) {
+        // Starts the program anew, from a protected executable: before any work that would be done twice. The
+        // command does it again, which tells what is wrong where it fails.
+        let _ = wrun::process::protect_executable();
+    }
     let invocation = match cli::parse(std::env::args_os()) {
         Ok(cli::Parsed::Invocation(invocation)) => invocation,
         Ok(cli::Parsed::Text(text)) => return print(&text),

@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::termios::{OptionalActions, Termios};
 
+use super::{ConsoleError, fail};
 use crate::sys::pidfd::send_signal;
 
 /// What the process ended with.
@@ -76,9 +77,6 @@ impl Relay {
     /// there is one, until it ends. Reaps other children of ours meanwhile (`subreaper`).
     pub fn wait(&mut self, pidfd: BorrowedFd<'_>, pid: i32, master: Option<OwnedFd>) -> io::Result<Waited> {
         let mut pump = master.map(Pump::new).transpose()?;
-        if let Some(pump) = &pump {
-            pump.resize()?;
-        }
         loop {
             let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
             let wishes = pump.as_ref().map(Pump::wishes).unwrap_or_default();
@@ -115,7 +113,7 @@ impl Relay {
                 Ok(Signal::SIGCHLD) => reap_others(pid)?,
                 Ok(Signal::SIGWINCH) => {
                     if let Some(pump) = pump {
-                        pump.resize()?;
+                        copy_size(&pump.master).map_err(io::Error::other)?;
                     }
                 }
                 // Go's and our own internal wake-ups have no business in a container; SIGPIPE is ours.
@@ -168,6 +166,15 @@ fn reap_others(init: i32) -> io::Result<()> {
     }
 }
 
+/// Makes a container's terminal as large as ours, if our standard input is one.
+pub fn copy_size(master: &OwnedFd) -> Result<(), ConsoleError> {
+    if rustix::termios::isatty(stdin()) {
+        let size = rustix::termios::tcgetwinsize(stdin()).map_err(fail("ask our terminal for its size"))?;
+        rustix::termios::tcsetwinsize(master, size).map_err(fail("set the terminal's size"))?;
+    }
+    Ok(())
+}
+
 /// Our terminal, in raw mode, and the container's, joined by two buffers.
 struct Pump {
     master: OwnedFd,
@@ -200,15 +207,6 @@ impl Pump {
             input_open: true,
             output_open: true,
         })
-    }
-
-    /// Makes the container's terminal as large as ours.
-    fn resize(&self) -> io::Result<()> {
-        if self.before.is_some() {
-            let size = rustix::termios::tcgetwinsize(stdin())?;
-            rustix::termios::tcsetwinsize(&self.master, size)?;
-        }
-        Ok(())
     }
 
     /// What to wait for. Nothing is read while its buffer is full: a slow reader slows the writer.

@@ -44,7 +44,7 @@ pub(super) struct Created {
 pub fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Error> {
     let host = Host::probe(context.rootless);
     // First of all: it may start the program anew.
-    protect_executable(host.rootless())?;
+    protect_executable()?;
     create_with(context, options, &host, Terminal::Socket, None).map(|_| ())
 }
 

@@ -19,7 +19,7 @@ use crate::state::{Refused, Status, Verb};
 /// Runs a process in a container. Detached, the result is 0 once it runs; otherwise its exit code.
 pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     let host = Host::probe(context.rootless);
-    protect_executable(host.rootless())?;
+    protect_executable()?;
     let entry = store(context).open(&options.id)?;
     let (record, _) = permitted(&entry, Verb::Exec { ignore_paused: options.ignore_paused })?;
     let init = init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning(Status::Stopped)))?;

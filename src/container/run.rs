@@ -19,7 +19,7 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
     };
     let host = Host::probe(context.rootless);
     // First of all: it may start the program anew.
-    protect_executable(host.rootless())?;
+    protect_executable()?;
     if options.detach {
         create_with(context, &options.create, &host, Terminal::Socket, None)?;
         return match start(context, &options.create.id) {

@@ -150,7 +150,11 @@ impl Child {
 }
 
 fn hand_over(master: OwnedFd, socket: Option<&ConsoleSocket>) -> Result<Option<OwnedFd>, LaunchError> {
-    let Some(socket) = socket else { return Ok(Some(master)) };
+    let Some(socket) = socket else {
+        // Before the program can ask for it.
+        crate::console::copy_size(&master)?;
+        return Ok(Some(master));
+    };
     // The name is what runc sends along; engines show it, at most.
     send_bytes(socket.as_fd(), b"/dev/ptmx", Some(master.as_fd())).map_err(|source| ConsoleError::Socket {
         path: socket.path().to_owned(),

@@ -40,13 +40,13 @@ pub enum ProtectError {
 ///
 /// Must be the first thing of a command that enters a container: it starts the program anew.
 ///
-/// A rootless caller who cannot clone mounts is let through where he may not write the executable either.
-pub fn executable(rootless: bool) -> Result<(), ProtectError> {
+/// A caller without the right to clone mounts is let through where he may not write the executable either.
+pub fn executable() -> Result<(), ProtectError> {
     if is_detached_and_read_only().map_err(ProtectError::Open)? {
         return undumpable();
     }
     let clone = match open_tree(Path::new("/proc/self/exe"), OpenTreeFlags::OPEN_TREE_CLONE) {
-        Err(error) if rootless && error.raw_os_error() == Some(libc::EPERM) => return not_writable(),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => return not_writable(),
         other => other.map_err(ProtectError::Clone)?,
     };
     let attr = MountAttr { set: Attributes::RDONLY, ..MountAttr::default() };

@@ -117,8 +117,8 @@ impl<'p> Tree<'p> {
             pivot::pivot_root(self.root.as_fd(), &self.plan.path)?;
         }
         if let Some(wanted) = self.plan.propagation {
-            // Before the pivot it was a mount like others; as the root it gets what the plan says.
-            set_propagation(self.root.as_fd(), wanted.kind, wanted.recursive).map_err(|source| {
+            // As the root it gets what the plan says; what is mounted below has its own propagation by now.
+            set_propagation(self.root.as_fd(), wanted.kind, false).map_err(|source| {
                 RootfsError::Root { path: self.plan.path.clone(), action: "set its propagation", source }
             })?;
         }

@@ -17,6 +17,7 @@ mod confine;
 mod engine;
 mod entry;
 mod evict;
+mod guest_filter;
 mod input;
 mod key;
 pub mod kinds;

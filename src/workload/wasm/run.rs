@@ -11,7 +11,7 @@ use wasmtime::{Engine, Module, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::kinds::{self, GuestKind, Surroundings};
-use super::{engine, stdio};
+use super::{engine, guest_filter, stdio};
 use crate::sys::signal;
 use crate::sys::wasm_code::{self, TrustedCode};
 use crate::workload::exit;
@@ -79,6 +79,8 @@ impl Loaded {
             .build()?;
         let outcome = runtime.block_on(async {
             let surroundings = surroundings(&guest)?;
+            // Last before any code of the guest's can run; all code is mapped by now.
+            guest_filter::install()?;
             match &self.code {
                 Code::Module(module, entry) => {
                     kinds::core::run(&self.engine, module, entry, surroundings).await

@@ -99,3 +99,43 @@ alone! {
         }
     }
 }
+
+alone! {
+    fn a_guests_process_can_do_what_guests_do_and_no_more() {
+        use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+        let compiled = provide_guest("exit.wat", no_cache()).expect("compiles");
+        let refused = |what: &str, result: std::io::Result<()>| match result {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
+            other => panic!("{what}: {other:?}"),
+        };
+        let pid = fork::run_in_child(|| {
+            guest_filter::install().expect("installed");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+            TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+            let (mut accepted, _) = listener.accept().expect("accepted");
+            accepted.write_all(b"x").expect("sent");
+            let datagrams = UdpSocket::bind("127.0.0.1:0").expect("bound");
+            datagrams.send_to(b"x", datagrams.local_addr().expect("an address")).expect("sent");
+            // By a thread, as the engine does it.
+            let found = std::thread::spawn(|| "localhost:80".to_socket_addrs().map(Iterator::count));
+            assert!(found.join().expect("a thread").expect("found") > 0);
+            let dir = std::env::temp_dir().join(format!("wrun-filter-{}", std::process::id()));
+            std::fs::create_dir(&dir).expect("made");
+            std::fs::write(dir.join("a"), "x").expect("written");
+            std::fs::rename(dir.join("a"), dir.join("b")).expect("renamed");
+            std::fs::remove_file(dir.join("b")).expect("removed");
+            std::fs::remove_dir(&dir).expect("removed");
+
+            assert!(load(compiled.code, &compiled.kind).is_err(), "code was made executable");
+            refused("fork", fork::run_in_child(|| 0).map(drop));
+            refused("exec", nix::unistd::execv(c"/bin/true", &[c"true"]).map(drop).map_err(Into::into));
+            refused("kill", kill(Pid::parent(), None).map_err(Into::into));
+            refused("unshare", nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).map_err(Into::into));
+            refused("chroot", std::os::unix::fs::chroot("/"));
+            refused("a Unix socket", std::os::unix::net::UnixDatagram::unbound().map(drop));
+            0
+        });
+        let pid = pid.expect("a child");
+        assert_eq!(waitpid(pid, None).expect("its end"), WaitStatus::Exited(pid, 0));
+    }
+}

@@ -60,6 +60,15 @@ alone! {
 }
 
 alone! {
+    fn files_can_be_worked_with() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().to_str().expect("text");
+        assert_eq!(run_guest("filesystem.wat", &["filesystem", path]), (0, String::new(), String::new()));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
+    }
+}
+
+alone! {
     fn stdin_ends_where_it_ends() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let provided = provide_guest("cat.wat", no_cache()).expect("compiles");

@@ -26,7 +26,7 @@ macro_rules! alone {
             let (_crate, own) = own.split_once("::").expect("a path");
             let mut command = std::process::Command::new(std::env::current_exe().expect("our own path"));
             command
-                .args(["--exact", own, "--test-threads=1"])
+                .args(["--exact", own, "--test-threads=1", "--nocapture"])
                 .env("WRUN_TEST_ALONE", "1");
             let output = command.output().expect("started");
             let said = String::from_utf8_lossy(&output.stdout);
