@@ -484,7 +484,7 @@ fn default_runtime(case: &Case) {
     let dir = case.dir.join("docker");
     let daemon = Daemon::start(
         &dir,
-        &[case.runtime.clone()],
+        std::slice::from_ref(&case.runtime),
         &["--default-runtime", &case.runtime.name],
     );
     let docker = Docker::on(case, &daemon);
@@ -587,10 +587,9 @@ fn wasm_volume(case: &Case) {
 }
 
 fn wasm_readonly(case: &Case) {
-    // 69: read-only file system.
-    Docker::new(case)
-        .run(&["--read-only"], "wasm-file:test", &["/new", "x"])
-        .code_is(69);
+    // 69 is WASI's number for a read-only file system, and 29 that for what has none with Wasmtime 48.
+    let output = Docker::new(case).run(&["--read-only"], "wasm-file:test", &["/new", "x"]);
+    assert!([29, 69].contains(&output.code()), "{output}");
 }
 
 fn wasm_memory_limit(case: &Case) {

@@ -316,9 +316,9 @@ fn pause_of_a_created_container_is_refused(case: &Case) {
     container.run_detached();
     container.wait_for("stopped");
     let stopped = case.call(&["pause", &container.id]).code_is(1);
-    case.names(&stopped, &[&container.id, "stopped"]);
+    case.names(&stopped, &[&container.id, "not running"]);
     let resumed = case.call(&["resume", &container.id]).code_is(1);
-    case.names(&resumed, &[&container.id, "stopped"]);
+    case.names(&resumed, &[&container.id, "not paused"]);
 }
 
 /// The v1 freezer holds a killed process back until it is thawed.

@@ -207,17 +207,17 @@ fn files_of_a_mount(case: &Case) {
         fs::read_to_string(case.dir.join("volume/new")).expect("the new file"),
         "x"
     );
-    // 69: read-only file system.
-    guest_with(case, "file", &["/mnt/other", "x"], bind(&["bind", "ro"]))
-        .run()
-        .code_is(69);
+    // 69 is WASI's number for a read-only file system, and 29 that for what has none with Wasmtime 48.
+    let output = guest_with(case, "file", &["/mnt/other", "x"], bind(&["bind", "ro"])).run();
+    assert!([29, 69].contains(&output.code()), "{output}");
 }
 
 fn readonly_root(case: &Case) {
     let container = guest_with(case, "file", &["/new", "x"], |config| {
         config["root"]["readonly"] = json!(true)
     });
-    container.run().code_is(69);
+    let output = container.run();
+    assert!([29, 69].contains(&output.code()), "{output}");
 }
 
 fn traps(case: &Case) {
@@ -532,8 +532,9 @@ fn cache_is_for_its_owner_alone(case: &Case) {
     let cache = case.dir.join("cache");
     assert_eq!(fs::metadata(&cache).expect("the cache").mode() & 0o777, 0o700);
     for file in fs::read_dir(&cache).expect("the cache").flatten() {
+        // Its directory lets nobody else in; read-only, so that what is mapped never changes.
         assert_eq!(
-            file.metadata().expect("it").mode() & 0o077,
+            file.metadata().expect("it").mode() & 0o022,
             0,
             "{}",
             file.path().display()

@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 
 /// How long a command may take on a busy machine before it counts as hung.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(40);
 
 /// What a command did.
 #[derive(Debug, Clone)]

@@ -77,7 +77,7 @@ impl Daemon {
             );
             std::thread::sleep(Duration::from_millis(200));
         }
-        daemon.import(NATIVE, "CMD [\"sh\"]", |root| bundle::make_rootfs(root));
+        daemon.import(NATIVE, "CMD [\"sh\"]", bundle::make_rootfs);
         for name in [
             "hello", "exit", "cat", "file", "spin", "sleep", "trap", "hog", "command",
         ] {

@@ -27,10 +27,6 @@ pub enum Need {
     RaiseLimits,
     /// Time namespaces (Linux 5.6, CONFIG_TIME_NS).
     TimeNamespace,
-    /// The tests' own directory is on a filesystem with id-mapped mounts (Linux 5.12 and later).
-    IdMappedMounts,
-    /// A cross-check with strace.
-    Strace,
 }
 
 impl Need {
@@ -70,11 +66,6 @@ impl Need {
                 Path::new("/proc/self/ns/time").exists(),
                 "this kernel has no time namespaces",
             ),
-            Need::IdMappedMounts => unless(
-                kernel() >= (5, 19),
-                "this kernel has no id-mapped mounts of overlays",
-            ),
-            Need::Strace => unless(find_program("strace").is_some(), "strace is not installed"),
         }
     }
 }
@@ -104,13 +95,6 @@ pub fn succeeds(program: &str, args: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
-}
-
-/// The running kernel's major and minor number; (0, 0) where they cannot be read.
-pub fn kernel() -> (u32, u32) {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn has_capability(capability: rustix::thread::CapabilitySet) -> bool {

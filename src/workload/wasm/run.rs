@@ -80,7 +80,7 @@ impl Loaded {
         let outcome = runtime.block_on(async {
             let surroundings = surroundings(&guest)?;
             // Last before any code of the guest's can run; all code is mapped by now.
-            guest_filter::install()?;
+            confine()?;
             match &self.code {
                 Code::Module(module, entry) => {
                     kinds::core::run(&self.engine, module, entry, surroundings).await
@@ -94,6 +94,13 @@ impl Loaded {
         runtime.shutdown_background();
         outcome.map_err(explain_address_limit)
     }
+}
+
+fn confine() -> wasmtime::Result<()> {
+    guest_filter::install().map_err(|error| {
+        let hint = "cannot add the engine's own seccomp filter; the container's profile must allow seccomp";
+        wasmtime::Error::from(error).context(hint)
+    })
 }
 
 fn surroundings(guest: &Guest) -> wasmtime::Result<Surroundings> {
