@@ -241,7 +241,10 @@ fn read(command: clap::Command, arguments: &[OsString]) -> Result<(Global, Optio
 /// Whether the command line looks like one of a command whose process enters a container. A guess, which may
 /// be wrong where an option's value is named like a command.
 pub fn enters_container(arguments: impl IntoIterator<Item = OsString>) -> bool {
-    arguments.into_iter().skip(1).any(|argument| argument == "create" || argument == "run" || argument == "exec")
+    arguments
+        .into_iter()
+        .skip(1)
+        .any(|argument| argument == "create" || argument == "run" || argument == "exec")
 }
 
 /// Whether the program was called under a name that asks for Wasm.

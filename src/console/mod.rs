@@ -28,10 +28,16 @@ const DEVPTS_MAGIC: i64 = 0x1cd1;
 pub enum ConsoleError {
     #[error("terminal: cannot {0}")]
     Terminal(&'static str, #[source] io::Error),
-    #[error("terminal: /dev/ptmx of the container is not a pseudo-terminal multiplexer; mount devpts on /dev/pts")]
+    #[error(
+        "terminal: /dev/ptmx of the container is not a pseudo-terminal multiplexer; mount devpts on /dev/pts"
+    )]
     NotPtmx,
     #[error("console socket {path}: cannot {action}")]
-    Socket { path: PathBuf, action: &'static str, source: io::Error },
+    Socket {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
 }
 
 fn fail<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> ConsoleError {
@@ -52,7 +58,8 @@ impl Terminal {
     /// mounted, or what /dev/ptmx of the container leads to. It is checked before it is opened.
     pub fn open(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Self, ConsoleError> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let master = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(fail("open the multiplexer"))?;
+        let master = rustix::fs::openat(directory, name, flags, Mode::empty())
+            .map_err(fail("open the multiplexer"))?;
         let stat = rustix::fs::fstat(&master).map_err(fail("examine the multiplexer"))?;
         let filesystem = rustix::fs::fstatfs(&master).map_err(fail("examine the multiplexer"))?;
         let is_ptmx = stat.st_rdev == rustix::fs::makedev(5, 2);
@@ -61,7 +68,8 @@ impl Terminal {
         }
         rustix::pty::unlockpt(&master).map_err(fail("unlock the terminal"))?;
         let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, peer).map_err(fail("open the terminal's other end"))?;
+        let slave =
+            rustix::pty::ioctl_tiocgptpeer(&master, peer).map_err(fail("open the terminal's other end"))?;
         Ok(Self { master, slave })
     }
 
@@ -73,16 +81,24 @@ impl Terminal {
     }
 
     pub fn set_size(&self, size: ConsoleSize) -> Result<(), ConsoleError> {
-        let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: size.height,
+            ws_col: size.width,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&self.slave, size).map_err(fail("set the terminal's size"))
     }
 
     /// Covers `place`, the container's /dev/console opened with `O_PATH`, with the terminal.
     pub fn cover(&self, place: BorrowedFd<'_>) -> Result<(), ConsoleError> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        let clone = rustix::mount::open_tree(&self.slave, "", flags).map_err(fail("clone the terminal for /dev/console"))?;
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let clone = rustix::mount::open_tree(&self.slave, "", flags)
+            .map_err(fail("clone the terminal for /dev/console"))?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(&clone, "", place, "", flags).map_err(fail("mount the terminal on /dev/console"))
+        rustix::mount::move_mount(&clone, "", place, "", flags)
+            .map_err(fail("mount the terminal on /dev/console"))
     }
 
     /// Makes it the controlling terminal of the calling process, a session leader, and its standard streams.
@@ -109,7 +125,10 @@ impl ConsoleSocket {
             action: "connect",
             source,
         })?;
-        Ok(Self { path: path.to_owned(), stream })
+        Ok(Self {
+            path: path.to_owned(),
+            stream,
+        })
     }
 
     pub fn path(&self) -> &Path {

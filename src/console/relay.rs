@@ -60,7 +60,13 @@ impl Relay {
     /// must call [`Relay::restore`] first.
     pub fn new() -> io::Result<Self> {
         let mut wanted = SigSet::all();
-        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGILL,
+            Signal::SIGFPE,
+            Signal::SIGABRT,
+        ] {
             wanted.remove(fault);
         }
         let old_mask = wanted.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
@@ -78,7 +84,10 @@ impl Relay {
     pub fn wait(&mut self, pidfd: BorrowedFd<'_>, pid: i32, master: Option<OwnedFd>) -> io::Result<Waited> {
         let mut pump = master.map(Pump::new).transpose()?;
         loop {
-            let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+            let mut fds = vec![
+                PollFd::new(&self.signals, PollFlags::IN),
+                PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
+            ];
             let wishes = pump.as_ref().map(Pump::wishes).unwrap_or_default();
             for (fd, flags) in &wishes {
                 fds.push(PollFd::from_borrowed_fd(*fd, *flags));
@@ -272,7 +281,10 @@ impl Drop for Pump {
 }
 
 fn ready(fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<bool> {
-    let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let zero = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     Ok(rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], Some(&zero))? > 0)
 }
 

@@ -61,7 +61,13 @@ pub(super) fn create_with(
     let filter = filter(&plan, host)?;
     let entry = store(context).reserve(&options.id)?;
     fault::point("parent:reserved");
-    let mut making = Making { context, entry: &entry, cgroup: None, child: None, record: None };
+    let mut making = Making {
+        context,
+        entry: &entry,
+        cgroup: None,
+        child: None,
+        record: None,
+    };
     let made = making.make(options, &plan, &bundle, host, filter, relay, console.as_ref());
     made.inspect_err(|_| making.undo())
 }
@@ -87,17 +93,26 @@ fn console(options: &CreateOptions, plan: &Plan, terminal: Terminal) -> Result<O
     let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
     match (&options.console_socket, wanted) {
         (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
-        (None, true) if terminal == Terminal::Socket => {
-            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket (--console-socket)"))
-        }
-        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty (process.terminal)")),
+        (None, true) if terminal == Terminal::Socket => Err(Error::Usage(
+            "cannot allocate tty if wrun will detach without setting console socket (--console-socket)",
+        )),
+        (Some(_), false) => Err(Error::Usage(
+            "cannot use console socket if wrun will not detach or allocate tty (process.terminal)",
+        )),
         (None, _) => Ok(None),
     }
 }
 
 fn filter(plan: &Plan, host: &Host) -> Result<Option<Filter>, Error> {
     let seccomp = plan.process.as_ref().and_then(|process| process.seccomp.as_ref());
-    seccomp.map(|seccomp| Ok(seccomp_cache::compile(seccomp, super::filter_cache(host).as_deref())?)).transpose()
+    seccomp
+        .map(|seccomp| {
+            Ok(seccomp_cache::compile(
+                seccomp,
+                super::filter_cache(host).as_deref(),
+            )?)
+        })
+        .transpose()
 }
 
 /// What has been made so far, to be undone on failure.
@@ -111,7 +126,10 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    #[expect(clippy::too_many_arguments, reason = "the one place where all that create has gathered comes together")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where all that create has gathered comes together"
+    )]
     fn make(
         &mut self,
         options: &CreateOptions,
@@ -176,7 +194,11 @@ impl Making<'_> {
             action: "copy the pidfd",
             source,
         })?;
-        Ok(Created { pid: child.pid, pidfd, master })
+        Ok(Created {
+            pid: child.pid,
+            pidfd,
+            master,
+        })
     }
 
     /// Takes everything away again. What fails here is a warning: the error that led here is what is told.
@@ -213,7 +235,10 @@ fn first_record(plan: &Plan, bundle: &Bundle, host: &Host, cgroup: &Cgroup) -> R
         created: now(),
         annotations: plan.annotations.clone(),
         placement: cgroup.placement(),
-        namespaces: Kind::ALL.into_iter().filter(|kind| namespaces.has(*kind)).collect(),
+        namespaces: Kind::ALL
+            .into_iter()
+            .filter(|kind| namespaces.has(*kind))
+            .collect(),
         own_pid_namespace: namespaces.is_new(Kind::Pid),
         rootless: host.rootless(),
         new_keyring: plan.process.as_ref().is_some_and(|process| process.new_keyring),
@@ -231,7 +256,9 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<(), Error>
         action: "write it",
         source,
     };
-    let name = path.file_name().ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EISDIR)))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EISDIR)))?;
     let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
     let mut file = OpenOptions::new()
         .write(true)

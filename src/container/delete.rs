@@ -38,12 +38,17 @@ pub(super) fn remove(context: &Context<'_>, entry: &Entry, force: bool) -> Resul
         // Its creator was killed before it made anything else.
         Err(StateError::HalfMade { .. }) if force => return Ok(entry.remove()?),
         Err(error @ StateError::Damaged { .. }) if force => {
-            (context.warn)(&format!("{}; only the state directory can be removed", crate::process::chain(&error)));
+            (context.warn)(&format!(
+                "{}; only the state directory can be removed",
+                crate::process::chain(&error)
+            ));
             return Ok(entry.remove()?);
         }
         other => other?,
     };
-    status_of(entry, &record)?.allows(Verb::Delete { force }, entry.id()).map_err(refuse(entry.id()))?;
+    status_of(entry, &record)?
+        .allows(Verb::Delete { force }, entry.id())
+        .map_err(refuse(entry.id()))?;
     let cgroup = Cgroup::open(&record.placement);
     if record.init.is_some() || entry.has_config()? {
         end_processes(&record)?;
@@ -61,7 +66,9 @@ pub(super) fn remove(context: &Context<'_>, entry: &Entry, force: bool) -> Resul
 
 /// Kills the first process and waits for its end.
 fn end_processes(record: &Record) -> Result<(), Error> {
-    let Some(pidfd) = init_pidfd(record)? else { return Ok(()) };
+    let Some(pidfd) = init_pidfd(record)? else {
+        return Ok(());
+    };
     let failed = |source: rustix::io::Errno| Error::Process {
         id: record.id.clone(),
         action: "kill the first process",
@@ -77,11 +84,17 @@ fn end_processes(record: &Record) -> Result<(), Error> {
     if cgroup.is_frozen()? {
         cgroup.thaw()?;
     }
-    let patience = Timespec { tv_sec: KILL_SECONDS, tv_nsec: 0 };
+    let patience = Timespec {
+        tv_sec: KILL_SECONDS,
+        tv_nsec: 0,
+    };
     let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
     if rustix::event::poll(&mut fds, Some(&patience)).map_err(failed)? == 0 {
         let pids = record.init.iter().map(|init| init.pid).collect();
-        return Err(Error::Unkillable { id: record.id.clone(), pids });
+        return Err(Error::Unkillable {
+            id: record.id.clone(),
+            pids,
+        });
     }
     Ok(())
 }

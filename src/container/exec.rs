@@ -21,17 +21,30 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     let host = Host::probe(context.rootless);
     protect_executable()?;
     let entry = store(context).open(&options.id)?;
-    let (record, _) = permitted(&entry, Verb::Exec { ignore_paused: options.ignore_paused })?;
-    let init = init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning(Status::Stopped)))?;
+    let (record, _) = permitted(
+        &entry,
+        Verb::Exec {
+            ignore_paused: options.ignore_paused,
+        },
+    )?;
+    let init =
+        init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning(Status::Stopped)))?;
     // The copy kept at creation: the bundle's may have been changed since.
     let spec = Spec::parse(&entry.read_config()?, &entry.path().join("config.json"))?;
     let process = process(context, &spec, options, record.new_keyring, &host)?;
     let console = console(options, &process)?;
     let filter = match &process.seccomp {
-        Some(seccomp) => Some(seccomp_cache::compile(seccomp, super::filter_cache(&host).as_deref())?),
+        Some(seccomp) => Some(seccomp_cache::compile(
+            seccomp,
+            super::filter_cache(&host).as_deref(),
+        )?),
         None => None,
     };
-    let mut relay = if options.detach { None } else { Some(Relay::new().map_err(failed(options, "collect signals"))?) };
+    let mut relay = if options.detach {
+        None
+    } else {
+        Some(Relay::new().map_err(failed(options, "collect signals"))?)
+    };
     let cgroup = Cgroup::open(&record.placement);
     let init_pid = record.init.map_or(0, |init| init.pid);
     let service = Service {
@@ -85,7 +98,13 @@ fn let_go(options: &ExecOptions, child: &Child) -> Result<(), Error> {
     Ok(child.wait_for_program()?)
 }
 
-fn process(context: &Context<'_>, spec: &Spec, options: &ExecOptions, new_keyring: bool, host: &Host) -> Result<Process, Error> {
+fn process(
+    context: &Context<'_>,
+    spec: &Spec,
+    options: &ExecOptions,
+    new_keyring: bool,
+    host: &Host,
+) -> Result<Process, Error> {
     let request = match &options.request {
         ExecRequest::File(path) => {
             let bytes = std::fs::read(path).map_err(|source| Error::File {
@@ -108,10 +127,12 @@ fn process(context: &Context<'_>, spec: &Spec, options: &ExecOptions, new_keyrin
 fn console(options: &ExecOptions, process: &Process) -> Result<Option<ConsoleSocket>, Error> {
     match (&options.console_socket, process.terminal) {
         (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
-        (None, true) if options.detach => {
-            Err(Error::Usage("cannot allocate tty if wrun will detach without setting console socket (--console-socket)"))
-        }
-        (Some(_), false) => Err(Error::Usage("cannot use console socket if wrun will not detach or allocate tty (process.terminal)")),
+        (None, true) if options.detach => Err(Error::Usage(
+            "cannot allocate tty if wrun will detach without setting console socket (--console-socket)",
+        )),
+        (Some(_), false) => Err(Error::Usage(
+            "cannot use console socket if wrun will not detach or allocate tty (process.terminal)",
+        )),
         (None, _) => Ok(None),
     }
 }

@@ -27,10 +27,18 @@ pub fn kill(context: &Context<'_>, id: &str, signal: i32, all: bool) -> Result<(
 
 /// Signals the first process through its pidfd, so that no other process can be meant.
 fn signal_init(record: &Record, signal: i32) -> Result<(), Error> {
-    let Some(pidfd) = init_pidfd(record)? else { return Err(refuse(&record.id)(Refused::NotRunning(Status::Stopped))) };
+    let Some(pidfd) = init_pidfd(record)? else {
+        return Err(refuse(&record.id)(Refused::NotRunning(Status::Stopped)));
+    };
     match send_signal(pidfd.as_fd(), signal) {
         Ok(()) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(refuse(&record.id)(Refused::NotRunning(Status::Stopped))),
-        Err(source) => Err(Error::Process { id: record.id.clone(), action: "signal the first process", source }),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            Err(refuse(&record.id)(Refused::NotRunning(Status::Stopped)))
+        }
+        Err(source) => Err(Error::Process {
+            id: record.id.clone(),
+            action: "signal the first process",
+            source,
+        }),
     }
 }

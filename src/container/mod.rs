@@ -99,7 +99,10 @@ pub enum Error {
     #[error(transparent)]
     State(#[from] crate::state::StateError),
     #[error("container {id}")]
-    Refused { id: String, source: crate::state::Refused },
+    Refused {
+        id: String,
+        source: crate::state::Refused,
+    },
     #[error(transparent)]
     Protect(#[from] crate::process::ProtectError),
     #[error(transparent)]
@@ -115,9 +118,18 @@ pub enum Error {
     #[error("unable to start container process: {0}")]
     Start(String),
     #[error("{option} {path}: cannot {action}")]
-    File { option: &'static str, path: PathBuf, action: &'static str, source: io::Error },
+    File {
+        option: &'static str,
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("cannot {action} of container {id}")]
-    Process { id: String, action: &'static str, source: io::Error },
+    Process {
+        id: String,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("{0}")]
     Usage(&'static str),
     #[error("container {id} has processes that do not end: {pids:?}")]

@@ -33,12 +33,19 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
             .map_err(|error| failed("become the reaper")(error.into()))?;
     }
     let mut relay = Relay::new().map_err(failed("collect signals"))?;
-    let terminal = if options.create.console_socket.is_some() { Terminal::Socket } else { Terminal::Foreground };
-    let Created { pid, pidfd, master } = create_with(context, &options.create, &host, terminal, Some(&relay))?;
+    let terminal = if options.create.console_socket.is_some() {
+        Terminal::Socket
+    } else {
+        Terminal::Foreground
+    };
+    let Created { pid, pidfd, master } =
+        create_with(context, &options.create, &host, terminal, Some(&relay))?;
     if let Err(error) = start(context, &options.create.id) {
         return Err(undo(context, options, error));
     }
-    let waited = relay.wait(pidfd.as_fd(), pid.as_raw(), master).map_err(failed("follow the first process"));
+    let waited = relay
+        .wait(pidfd.as_fd(), pid.as_raw(), master)
+        .map_err(failed("follow the first process"));
     let waited = match waited {
         Ok(waited) => waited,
         Err(error) => return Err(undo(context, options, error)),
@@ -53,7 +60,11 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
 /// Removes what a failed run has made; the failure itself is what is told.
 fn undo(context: &Context<'_>, options: &RunOptions, error: Error) -> Error {
     if let Err(another) = delete::destroy(context, &options.create.id) {
-        (context.warn)(&format!("cannot remove container {}: {}", options.create.id, crate::process::chain(&another)));
+        (context.warn)(&format!(
+            "cannot remove container {}: {}",
+            options.create.id,
+            crate::process::chain(&another)
+        ));
     }
     error
 }

@@ -77,7 +77,11 @@ pub(super) fn init_pidfd(record: &Record) -> Result<Option<OwnedFd>, Error> {
 pub fn state(context: &Context<'_>, id: &str) -> Result<Observed, Error> {
     let entry = store(context).open(id)?;
     let (record, status) = observe(&entry)?;
-    Ok(Observed { record, status, uid: entry.owner()? })
+    Ok(Observed {
+        record,
+        status,
+        uid: entry.owner()?,
+    })
 }
 
 /// The state of all containers, by id. One that goes away or is damaged meanwhile does not hide the others.

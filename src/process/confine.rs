@@ -17,7 +17,10 @@ use crate::plan::process::Process;
 use crate::rootfs::{RootfsError, hide_own_process};
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
-use crate::security::{ProcDirectory, SecurityError, keyring, lsm, no_new_privileges, personality, rlimits, scheduling, seccomp, user};
+use crate::security::{
+    ProcDirectory, SecurityError, keyring, lsm, no_new_privileges, personality, rlimits, scheduling, seccomp,
+    user,
+};
 use crate::workload::native::{Native, NativeError};
 use crate::workload::wasm::{self, Guest, GuestKind};
 
@@ -66,7 +69,11 @@ pub struct Confinement<'a> {
 /// A process that is confined and ready to run.
 pub enum Confined {
     Native(Native),
-    Wasm { code: OwnedFd, kind: GuestKind, guest: Guest },
+    Wasm {
+        code: OwnedFd,
+        kind: GuestKind,
+        guest: Guest,
+    },
     /// config.json has no process: there is nothing to run.
     Nothing,
 }
@@ -110,13 +117,17 @@ impl Confinement<'_> {
         user::set_umask(process.user.umask);
         let ungranted = user::switch(&process.user, &process.capabilities, proc_self)?;
         if !ungranted.is_empty() {
-            self.channel.send(&Message::Warning { text: ungranted.to_string() })?;
+            self.channel.send(&Message::Warning {
+                text: ungranted.to_string(),
+            })?;
         }
         // A directory that only the user may enter, such as one on NFS.
-        entered.or_else(|_| enter(&process.cwd)).map_err(|source| ConfineError::Cwd {
-            path: process.cwd.clone(),
-            source,
-        })?;
+        entered
+            .or_else(|_| enter(&process.cwd))
+            .map_err(|source| ConfineError::Cwd {
+                path: process.cwd.clone(),
+                source,
+            })?;
         let confined = self.find_program()?;
         if matches!(confined, Confined::Wasm { .. }) && !guest {
             return Err(ConfineError::Changed(process.args[0].clone()));
@@ -131,18 +142,24 @@ impl Confinement<'_> {
     /// accesses are made by this very process, which must not be able to open itself.
     fn prepare_for_guest(&self) -> Result<bool, ConfineError> {
         // What cannot be found now is found, or its absence told, with the user's rights.
-        if !matches!(program::find(self.process, self.workload), Ok(Program::Wasm { .. })) {
+        if !matches!(
+            program::find(self.process, self.workload),
+            Ok(Program::Wasm { .. })
+        ) {
             return Ok(false);
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open("/", flags, Mode::empty()).map_err(|error| step("open the root")(error.into()))?;
+        let root = rustix::fs::open("/", flags, Mode::empty())
+            .map_err(|error| step("open the root")(error.into()))?;
         hide_own_process(root.as_fd())?;
         no_new_privileges()?;
         Ok(true)
     }
 
     fn join_keyring(&self, proc_self: ProcDirectory<'_>) -> Result<(), SecurityError> {
-        let Some(label) = &self.process.selinux_label else { return keyring::join(self.id, self.role) };
+        let Some(label) = &self.process.selinux_label else {
+            return keyring::join(self.id, self.role);
+        };
         lsm::set_keyring_label(proc_self, label)?;
         keyring::join(self.id, self.role)?;
         lsm::set_keyring_label(proc_self, "")
@@ -174,7 +191,11 @@ impl Confinement<'_> {
     fn find_program(&self) -> Result<Confined, ConfineError> {
         let process = self.process;
         match program::find(process, self.workload)? {
-            Program::Native(path) => Ok(Confined::Native(Native::new(&path, &process.args, &self.environment())?)),
+            Program::Native(path) => Ok(Confined::Native(Native::new(
+                &path,
+                &process.args,
+                &self.environment(),
+            )?)),
             Program::Wasm { file, name, export } => self.fetch_code(file, name, export),
         }
     }
@@ -188,8 +209,14 @@ impl Confinement<'_> {
         env
     }
 
-    fn fetch_code(&self, file: OwnedFd, name: String, export: Option<String>) -> Result<Confined, ConfineError> {
-        self.channel.send_with(&Message::Module { name, export }, file.as_fd())?;
+    fn fetch_code(
+        &self,
+        file: OwnedFd,
+        name: String,
+        export: Option<String>,
+    ) -> Result<Confined, ConfineError> {
+        self.channel
+            .send_with(&Message::Module { name, export }, file.as_fd())?;
         let (code, kind) = match self.channel.receive()? {
             (Message::Code { kind }, Some(code)) => (code, kind),
             (other, _) => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),

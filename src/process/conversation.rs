@@ -13,9 +13,9 @@ use super::protocol::{Channel, ChannelError, Message, send_bytes};
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleError, ConsoleSocket};
 use crate::hooks;
+use crate::plan::Hooks;
 use crate::plan::process::Process;
 use crate::plan::seccomp::Listener;
-use crate::plan::Hooks;
 use crate::security;
 use crate::state::{HookState, Record, Status};
 use crate::sys::fault;
@@ -70,7 +70,10 @@ impl Child {
         }
         if let Some(process) = service.process.filter(|_| service.user_namespace) {
             // From here, with the host's rights: root of a user namespace may not raise a limit.
-            security::rlimits::apply(rustix::process::Pid::from_raw(self.pid.as_raw()), &process.rlimits)?;
+            security::rlimits::apply(
+                rustix::process::Pid::from_raw(self.pid.as_raw()),
+                &process.rlimits,
+            )?;
         }
         Ok(master)
     }
@@ -101,7 +104,9 @@ impl Child {
 
     fn run_hooks(&self, service: &Service<'_>) -> Result<(), LaunchError> {
         if let Some(lists) = service.hooks {
-            let state = HookState::new(service.record, Status::Creating).with_pid(self.pid.as_raw()).to_json();
+            let state = HookState::new(service.record, Status::Creating)
+                .with_pid(self.pid.as_raw())
+                .to_json();
             let bundle = Some(service.record.bundle.as_path());
             hooks::run(&lists.prestart, &state, "prestart", bundle)?;
             hooks::run(&lists.create_runtime, &state, "createRuntime", bundle)?;
@@ -119,23 +124,42 @@ impl Child {
     ) -> Result<(), LaunchError> {
         let cache = wasm::default_dir(service.rootless).and_then(|path| wasm::Cache::open(&path));
         let entry = service.cgroup.entry_for_exec(&[], self.pid.as_raw())?;
-        let confine = Confine { enter_cgroup: &|| entry.move_self(), memory_limit: service.memory_limit };
+        let confine = Confine {
+            enter_cgroup: &|| entry.move_self(),
+            memory_limit: service.memory_limit,
+        };
         let provided = wasm::provide(File::from(file), name, cache, export, &confine)?;
         if let Some(trouble) = &provided.uncached {
             (service.warn)(&format!("compiled code is not kept: {}", super::chain(trouble)));
         }
-        Ok(self.channel.send_with(&Message::Code { kind: provided.kind }, provided.code.as_fd())?)
+        Ok(self
+            .channel
+            .send_with(&Message::Code { kind: provided.kind }, provided.code.as_fd())?)
     }
 
     /// The spec's container process state, with the filter's descriptor, for the agent that listens.
     fn send_listener(&self, service: &Service<'_>, fd: BorrowedFd<'_>) -> Result<(), LaunchError> {
-        let listener = service.process.and_then(|process| process.seccomp.as_ref()).and_then(|filter| filter.listener.as_ref());
+        let listener = service
+            .process
+            .and_then(|process| process.seccomp.as_ref())
+            .and_then(|filter| filter.listener.as_ref());
         let Some(Listener { path, metadata }) = listener else {
-            return Err(LaunchError::Listener { path: PathBuf::new(), source: io::Error::other("no path is set") });
+            return Err(LaunchError::Listener {
+                path: PathBuf::new(),
+                source: io::Error::other("no path is set"),
+            });
         };
-        let status = if service.hooks.is_some() { Status::Creating } else { Status::Running };
+        let status = if service.hooks.is_some() {
+            Status::Creating
+        } else {
+            Status::Running
+        };
         let container = HookState::new(service.record, status);
-        let container = if service.hooks.is_some() { container.with_pid(self.pid.as_raw()) } else { container };
+        let container = if service.hooks.is_some() {
+            container.with_pid(self.pid.as_raw())
+        } else {
+            container
+        };
         let state = serde_json::json!({
             "ociVersion": service.record.oci_version,
             "fds": ["seccompFd"],
@@ -145,7 +169,10 @@ impl Child {
         });
         UnixStream::connect(path)
             .and_then(|stream| send_bytes(stream.as_fd(), state.to_string().as_bytes(), Some(fd)))
-            .map_err(|source| LaunchError::Listener { path: path.clone(), source })
+            .map_err(|source| LaunchError::Listener {
+                path: path.clone(),
+                source,
+            })
     }
 }
 
@@ -156,10 +183,12 @@ fn hand_over(master: OwnedFd, socket: Option<&ConsoleSocket>) -> Result<Option<O
         return Ok(Some(master));
     };
     // The name is what runc sends along; engines show it, at most.
-    send_bytes(socket.as_fd(), b"/dev/ptmx", Some(master.as_fd())).map_err(|source| ConsoleError::Socket {
-        path: socket.path().to_owned(),
-        action: "send the terminal",
-        source,
+    send_bytes(socket.as_fd(), b"/dev/ptmx", Some(master.as_fd())).map_err(|source| {
+        ConsoleError::Socket {
+            path: socket.path().to_owned(),
+            action: "send the terminal",
+            source,
+        }
     })?;
     Ok(None)
 }

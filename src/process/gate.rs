@@ -29,7 +29,10 @@ impl Gate {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             Ok(File::from(rustix::fs::openat(state, name, flags, Mode::empty())?))
         };
-        Ok(Self { gate: open(GATE)?, result: open(RESULT)? })
+        Ok(Self {
+            gate: open(GATE)?,
+            result: open(RESULT)?,
+        })
     }
 
     /// Waits until `start` lets us go.
@@ -77,7 +80,9 @@ fn knock(state: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
 
 /// Opens the gate and waits for what comes of it.
 pub fn open(state: BorrowedFd<'_>) -> io::Result<Opened> {
-    let Some(gate) = knock(state)? else { return Ok(Opened::NotWaiting) };
+    let Some(gate) = knock(state)? else {
+        return Ok(Opened::NotWaiting);
+    };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let result = rustix::fs::openat(state, RESULT, flags, Mode::empty())?;
     rustix::fs::fcntl_setfl(&result, OFlags::RDONLY)?;
@@ -86,7 +91,11 @@ pub fn open(state: BorrowedFd<'_>) -> io::Result<Opened> {
     rustix::io::write(&gate, b"!")?;
     let mut text = String::new();
     File::from(result).read_to_string(&mut text)?;
-    Ok(if text.is_empty() { Opened::Started } else { Opened::Failed(text) })
+    Ok(if text.is_empty() {
+        Opened::Started
+    } else {
+        Opened::Failed(text)
+    })
 }
 
 fn close(state: BorrowedFd<'_>) -> io::Result<()> {
@@ -103,7 +112,8 @@ mod tests {
 
     fn directory() -> (tempfile::TempDir, OwnedFd) {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("opened");
+        let fd =
+            rustix::fs::open(dir.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("opened");
         (dir, fd)
     }
 

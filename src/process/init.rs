@@ -64,7 +64,11 @@ pub enum InitError {
     #[error("cannot {0}")]
     Step(&'static str, #[source] io::Error),
     #[error("cannot set sysctl {key}={value}")]
-    Sysctl { key: String, value: String, source: io::Error },
+    Sysctl {
+        key: String,
+        value: String,
+        source: io::Error,
+    },
 }
 
 pub(super) fn step<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> InitError {
@@ -78,7 +82,9 @@ impl Birth<'_> {
             Ok(confined) => self.go(confined),
             Err(error) => {
                 // Where the parent is gone there is nobody to tell.
-                let _ = self.channel.send(&Message::Failed { error: super::chain(&error) });
+                let _ = self.channel.send(&Message::Failed {
+                    error: super::chain(&error),
+                });
                 1
             }
         };
@@ -91,7 +97,8 @@ impl Birth<'_> {
         // First, so that no descriptor of the host is there when anything of the container is.
         self.close_others()?;
         fault::point("init:cloned");
-        self.channel.expect(|message| matches!(message, Message::Proceed))?;
+        self.channel
+            .expect(|message| matches!(message, Message::Proceed))?;
         // A session of its own: no terminal of the host's can reach it, or be reached.
         rustix::process::setsid().map_err(step("start a session"))?;
         rustix::process::umask(Mode::empty());
@@ -103,7 +110,10 @@ impl Birth<'_> {
         let mut tree = self.enter_filesystem(&mut sources)?;
         self.set_names()?;
         fault::point("init:namespaces");
-        let view = CgroupView { placement: self.placement, namespaced: plan.namespaces.has(Kind::Cgroup) };
+        let view = CgroupView {
+            placement: self.placement,
+            namespaced: plan.namespaces.has(Kind::Cgroup),
+        };
         tree.mount_all(&mut sources, &view)?;
         let user_namespace = plan.namespaces.has(Kind::User);
         tree.make_devices(user_namespace)?;
@@ -111,8 +121,15 @@ impl Birth<'_> {
         let terminal = self.make_terminal(&tree)?;
         fault::point("init:mounted");
         self.runtime_hooks()?;
-        let state = HookState::new(self.record, Status::Creating).with_pid(getpid().as_raw_nonzero().get()).to_json();
-        hooks::run(&plan.hooks.create_container, &state, "createContainer", Some(&plan.bundle))?;
+        let state = HookState::new(self.record, Status::Creating)
+            .with_pid(getpid().as_raw_nonzero().get())
+            .to_json();
+        hooks::run(
+            &plan.hooks.create_container,
+            &state,
+            "createContainer",
+            Some(&plan.bundle),
+        )?;
         // After the hooks, which may mount things of their own that are then protected too.
         tree.protect_paths()?;
         let root = tree.pivot()?;
@@ -137,7 +154,8 @@ impl Birth<'_> {
         .confine()?;
         fault::point("init:confined");
         self.channel.send(&Message::Ready)?;
-        self.channel.expect(|message| matches!(message, Message::Committed))?;
+        self.channel
+            .expect(|message| matches!(message, Message::Committed))?;
         fault::point("init:waiting");
         Ok(confined)
     }
@@ -162,7 +180,9 @@ impl Birth<'_> {
     }
 
     fn run(&mut self, confined: Confined) -> Result<i32, InitError> {
-        let state = HookState::new(self.record, Status::Created).with_pid(getpid().as_raw_nonzero().get()).to_json();
+        let state = HookState::new(self.record, Status::Created)
+            .with_pid(getpid().as_raw_nonzero().get())
+            .to_json();
         hooks::run(&self.plan.hooks.start_container, &state, "startContainer", None)?;
         Ok(i32::from(confined.run(self.listen_fds, self.preserve_fds)?))
     }
@@ -192,7 +212,8 @@ impl Birth<'_> {
                 // Only before anybody is in it (time_namespaces(7)).
                 std::fs::write("/proc/self/timens_offsets", offsets).map_err(step("set the time offsets"))?;
             }
-            let time = File::open("/proc/self/ns/time_for_children").map_err(step("open the time namespace"))?;
+            let time =
+                File::open("/proc/self/ns/time_for_children").map_err(step("open the time namespace"))?;
             nix::sched::setns(&time, CloneFlags::from_bits_retain(Kind::Time.flag() as i32))
                 .map_err(step("enter the time namespace"))?;
         }
@@ -225,11 +246,14 @@ impl Birth<'_> {
 
     /// The terminal, if there is to be one; its master goes to the parent.
     fn make_terminal(&self, tree: &Tree<'_>) -> Result<Option<Terminal>, InitError> {
-        let Some(process) = self.plan.process.as_ref().filter(|process| process.terminal) else { return Ok(None) };
+        let Some(process) = self.plan.process.as_ref().filter(|process| process.terminal) else {
+            return Ok(None);
+        };
         let terminal = open_terminal(tree.root(), tree.devpts(), process.console_size)?;
         let place = console_place(tree.root()).map_err(step("make /dev/console (it may not be a link)"))?;
         terminal.cover(place.as_fd())?;
-        self.channel.send_with(&Message::Console, terminal.master.as_fd())?;
+        self.channel
+            .send_with(&Message::Console, terminal.master.as_fd())?;
         Ok(Some(terminal))
     }
 
@@ -239,13 +263,16 @@ impl Birth<'_> {
             return Ok(());
         }
         self.channel.send(&Message::RunHooks)?;
-        Ok(self.channel.expect(|message| matches!(message, Message::HooksDone))?)
+        Ok(self
+            .channel
+            .expect(|message| matches!(message, Message::HooksDone))?)
     }
 
     /// A container without a process is created, and can only be deleted.
     fn hold_without_process(&self) -> Result<Confined, InitError> {
         self.channel.send(&Message::Ready)?;
-        self.channel.expect(|message| matches!(message, Message::Committed))?;
+        self.channel
+            .expect(|message| matches!(message, Message::Committed))?;
         Ok(Confined::Nothing)
     }
 }
@@ -259,7 +286,8 @@ pub(super) fn open_terminal(
     let terminal = match devpts {
         Some(devpts) => Terminal::open(devpts, OsStr::new("ptmx"))?,
         None => {
-            let found = resolve::locate(root, Path::new("/dev/pts")).map_err(step("find /dev/pts for the terminal"))?;
+            let found = resolve::locate(root, Path::new("/dev/pts"))
+                .map_err(step("find /dev/pts for the terminal"))?;
             Terminal::open(found.as_fd(), OsStr::new("ptmx"))?
         }
     };
@@ -272,12 +300,22 @@ pub(super) fn open_terminal(
 /// /dev/console as a place to mount on; an image's link there is not followed.
 fn console_place(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let (dev, name) = resolve::make_parent(root, Path::new("/dev/console"))?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NOCTTY
+        | OFlags::NONBLOCK
+        | OFlags::CLOEXEC;
     match rustix::fs::openat(&dev, name, flags | OFlags::EXCL, Mode::from_raw_mode(0o600)) {
         Ok(_) | Err(rustix::io::Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    let place = rustix::fs::openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let place = rustix::fs::openat(
+        &dev,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     if FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) == FileType::Symlink {
         return Err(io::Error::from_raw_os_error(libc::ELOOP));
     }
@@ -285,7 +323,9 @@ fn console_place(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 fn unshare(kind: Kind) -> io::Result<()> {
-    Ok(nix::sched::unshare(CloneFlags::from_bits_retain(kind.flag() as i32))?)
+    Ok(nix::sched::unshare(CloneFlags::from_bits_retain(
+        kind.flag() as i32
+    ))?)
 }
 
 /// A descriptor of our own directory in the host's procfs, which no image can have touched.
@@ -314,12 +354,29 @@ fn set_sysctls(namespaces: &Namespaces) -> Result<(), InitError> {
     let sys = rustix::fs::open("/proc/sys", flags, Mode::empty()).map_err(step("open /proc/sys"))?;
     for (key, value) in &namespaces.sysctl {
         // A dot in a name (of a network interface) is written as a slash, as in sysctl(8).
-        let path: String = key.chars().map(|c| match c { '.' => '/', '/' => '.', other => other }).collect();
+        let path: String = key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect();
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        rustix::fs::openat2(&sys, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
-            .map_err(io::Error::from)
-            .and_then(|file| File::from(file).write_all(value.as_bytes()))
-            .map_err(|source| InitError::Sysctl { key: key.clone(), value: value.clone(), source })?;
+        rustix::fs::openat2(
+            &sys,
+            path,
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )
+        .map_err(io::Error::from)
+        .and_then(|file| File::from(file).write_all(value.as_bytes()))
+        .map_err(|source| InitError::Sysctl {
+            key: key.clone(),
+            value: value.clone(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -329,7 +386,14 @@ fn make_cwd(root: &OwnedFd, cwd: &Path) -> io::Result<()> {
     match resolve::make_directory(root.as_fd(), cwd) {
         Ok(_) => Ok(()),
         // On a read-only root, or over a file, the change of directory says what is wrong.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EROFS | libc::ENOTDIR | libc::EACCES)) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EROFS | libc::ENOTDIR | libc::EACCES)
+            ) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

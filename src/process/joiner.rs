@@ -39,14 +39,30 @@ impl Exec<'_> {
     /// Makes the process and brings it to where it only waits to be let go ([`Child::commit`]). The result
     /// carries the master of its terminal, unless that was sent to a socket.
     pub fn launch(self, service: &Service<'_>) -> Result<(Child, Option<OwnedFd>), LaunchError> {
-        let (ours, theirs) = Channel::pair().map_err(|error| LaunchError::Step("make a socket pair", error))?;
-        let init = self.init.try_clone().map_err(|error| LaunchError::Step("copy a descriptor", error))?;
-        let join = Join::Process { pidfd: init, kinds: self.namespaces.to_vec() };
+        let (ours, theirs) =
+            Channel::pair().map_err(|error| LaunchError::Step("make a socket pair", error))?;
+        let init = self
+            .init
+            .try_clone()
+            .map_err(|error| LaunchError::Step("copy a descriptor", error))?;
+        let join = Join::Process {
+            pidfd: init,
+            kinds: self.namespaces.to_vec(),
+        };
         match spawn(&[], &join, &self.entry, (&ours, &theirs))? {
-            Side::Child => Joiner { exec: self, join, channel: theirs }.live(),
+            Side::Child => Joiner {
+                exec: self,
+                join,
+                channel: theirs,
+            }
+            .live(),
             Side::Parent { pid, pidfd } => {
                 drop(theirs);
-                let child = Child { pid, pidfd, channel: ours };
+                let child = Child {
+                    pid,
+                    pidfd,
+                    channel: ours,
+                };
                 let served = self.set_up(&child).and_then(|()| child.serve(service));
                 match served {
                     Ok(master) => Ok((child, master)),
@@ -96,7 +112,8 @@ impl Joiner<'_> {
         keep.extend(self.join.descriptors().iter().map(AsRawFd::as_raw_fd));
         keep.extend((3..3 + exec.preserve_fds + exec.listen_fds).map(|fd| fd as i32));
         crate::sys::exec::close_all_but(&keep).map_err(step("close the host's descriptors"))?;
-        self.channel.expect(|message| matches!(message, Message::Proceed))?;
+        self.channel
+            .expect(|message| matches!(message, Message::Proceed))?;
         rustix::process::setsid().map_err(step("start a session"))?;
         // While the host's /proc is still ours to see.
         let proc_self = open_proc_self().map_err(step("open /proc/self"))?;
@@ -106,9 +123,11 @@ impl Joiner<'_> {
             become_root().map_err(step("become root of the user namespace"))?;
         }
         let terminal = if exec.process.terminal {
-            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(step("open the root"))?;
+            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(step("open the root"))?;
             let terminal = open_terminal(root.as_fd(), None, exec.process.console_size)?;
-            self.channel.send_with(&Message::Console, terminal.master.as_fd())?;
+            self.channel
+                .send_with(&Message::Console, terminal.master.as_fd())?;
             Some(terminal)
         } else {
             None
@@ -128,7 +147,8 @@ impl Joiner<'_> {
         }
         .confine()?;
         self.channel.send(&Message::Ready)?;
-        self.channel.expect(|message| matches!(message, Message::Committed))?;
+        self.channel
+            .expect(|message| matches!(message, Message::Committed))?;
         Ok(confined.run(exec.listen_fds, exec.preserve_fds)?)
     }
 }

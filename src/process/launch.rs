@@ -44,7 +44,9 @@ impl Launch<'_> {
         let namespaces = &self.plan.namespaces;
         let (ours, theirs) = Channel::pair().map_err(step("make a socket pair"))?;
         let join = Join::open(namespaces)?;
-        let sources = Sources::open(&self.plan.rootfs, namespaces.has(Kind::User), &|idmap| userns::for_mount(idmap, namespaces))?;
+        let sources = Sources::open(&self.plan.rootfs, namespaces.has(Kind::User), &|idmap| {
+            userns::for_mount(idmap, namespaces)
+        })?;
         let gate = Gate::create(self.state).map_err(step("make the start gate in the state directory"))?;
         let entry = self.cgroup.entry()?;
         match spawn(&namespaces.new, &join, &entry, (&ours, &theirs))? {
@@ -73,7 +75,11 @@ impl Launch<'_> {
             Side::Parent { pid, pidfd } => {
                 fault::point("parent:cloned");
                 drop(theirs);
-                let child = Child { pid, pidfd, channel: ours };
+                let child = Child {
+                    pid,
+                    pidfd,
+                    channel: ours,
+                };
                 match self.set_up(&child) {
                     Ok(()) => Ok(child),
                     Err(error) => {
@@ -89,10 +95,20 @@ impl Launch<'_> {
     fn set_up(self, child: &Child) -> Result<(), LaunchError> {
         let namespaces = &self.plan.namespaces;
         if namespaces.is_new(Kind::User) {
-            userns::write_maps(child.pid, &namespaces.uid_map, &namespaces.gid_map, self.privileged)?;
+            userns::write_maps(
+                child.pid,
+                &namespaces.uid_map,
+                &namespaces.gid_map,
+                self.privileged,
+            )?;
         }
         self.cgroup.attach(child.pid.as_raw())?;
-        if let Some(adj) = self.plan.process.as_ref().and_then(|process| process.oom_score_adj) {
+        if let Some(adj) = self
+            .plan
+            .process
+            .as_ref()
+            .and_then(|process| process.oom_score_adj)
+        {
             let set = set_oom_score(child.pid, adj);
             // A lower score than its own a rootless caller may not give; it stays as it is, as in runc.
             if !self.plan.rootless {
@@ -109,7 +125,10 @@ pub(super) fn set_oom_score(pid: Pid, adjustment: i32) -> Result<(), LaunchError
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty())
         .map_err(|error| LaunchError::Step("open the process in /proc", error.into()))?;
-    Ok(oom::set_score_adjustment(ProcDirectory::new(directory.as_fd()), adjustment)?)
+    Ok(oom::set_score_adjustment(
+        ProcDirectory::new(directory.as_fd()),
+        adjustment,
+    )?)
 }
 
 impl Child {

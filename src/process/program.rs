@@ -16,7 +16,11 @@ pub enum Program {
     /// By execve(2) of this path.
     Native(PathBuf),
     /// By the engine, from this file.
-    Wasm { file: OwnedFd, name: String, export: Option<String> },
+    Wasm {
+        file: OwnedFd,
+        name: String,
+        export: Option<String>,
+    },
 }
 
 /// Why there is nothing to run. The texts are Go's, since engines look for them to choose between the exit
@@ -26,11 +30,19 @@ pub enum ProgramError {
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
     #[error("exec: {name:?}: stat {path}: {reason}")]
-    Stat { name: String, path: PathBuf, reason: &'static str },
+    Stat {
+        name: String,
+        path: PathBuf,
+        reason: &'static str,
+    },
     #[error("exec: {name:?}: {reason}")]
     NotExecutable { name: String, reason: &'static str },
     #[error("exec: {name:?}: cannot read {path}")]
-    Read { name: String, path: PathBuf, source: io::Error },
+    Read {
+        name: String,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error(transparent)]
     Workload(#[from] crate::workload::WorkloadError),
 }
@@ -55,7 +67,11 @@ pub fn find(process: &Process, workload: Workload) -> Result<Program, ProgramErr
 
 fn with_export(program: Program, chosen: Option<&str>, argument: &str) -> Result<Program, ProgramError> {
     match program {
-        Program::Wasm { file, name, .. } => Ok(Program::Wasm { file, name, export: chosen.map(str::to_owned) }),
+        Program::Wasm { file, name, .. } => Ok(Program::Wasm {
+            file,
+            name,
+            export: chosen.map(str::to_owned),
+        }),
         Program::Native(_) => Err(ProgramError::Stat {
             name: argument.to_owned(),
             path: argument.into(),
@@ -66,7 +82,12 @@ fn with_export(program: Program, chosen: Option<&str>, argument: &str) -> Result
 
 fn search(process: &Process, name: &str, workload: Workload) -> Result<Program, ProgramError> {
     let mut denied = None;
-    let path = process.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    let path = process
+        .env
+        .iter()
+        .rev()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or_default();
     for directory in path.split(':') {
         let directory = if directory.is_empty() { "." } else { directory };
         match examine(name, &Path::new(directory).join(name), workload) {
@@ -94,9 +115,17 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
         FileType::Directory => {
-            return Err(ProgramError::NotExecutable { name: name.to_owned(), reason: "is a directory" });
+            return Err(ProgramError::NotExecutable {
+                name: name.to_owned(),
+                reason: "is a directory",
+            });
         }
-        _ => return Err(ProgramError::NotExecutable { name: name.to_owned(), reason: "permission denied" }),
+        _ => {
+            return Err(ProgramError::NotExecutable {
+                name: name.to_owned(),
+                reason: "permission denied",
+            });
+        }
     }
     if let Some(file) = open(path, name, workload)? {
         let (head, file) = read_head(file).map_err(|source| ProgramError::Read {
@@ -107,11 +136,18 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
         let shown = path.to_string_lossy();
         let format = detect::detect(&head, &shown);
         if let Choice::Wasm = detect::choose(workload, format, &shown)? {
-            return Ok(Program::Wasm { file, name: name.to_owned(), export: None });
+            return Ok(Program::Wasm {
+                file,
+                name: name.to_owned(),
+                export: None,
+            });
         }
     }
     if rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-        return Err(ProgramError::NotExecutable { name: name.to_owned(), reason: "permission denied" });
+        return Err(ProgramError::NotExecutable {
+            name: name.to_owned(),
+            reason: "permission denied",
+        });
     }
     Ok(Program::Native(path.to_owned()))
 }
@@ -125,9 +161,11 @@ fn open(path: &Path, name: &str, workload: Workload) -> Result<Option<OwnedFd>, 
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => Ok(Some(file)),
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if workload != Workload::Wasm => Ok(None),
-        Err(error) => {
-            Err(ProgramError::Read { name: name.to_owned(), path: path.to_owned(), source: error.into() })
-        }
+        Err(error) => Err(ProgramError::Read {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            source: error.into(),
+        }),
     }
 }
 
@@ -141,7 +179,9 @@ fn read_head(file: OwnedFd) -> io::Result<(Vec<u8>, OwnedFd)> {
 /// The home directory of a user by the image's /etc/passwd (passwd(5)), or `/`.
 pub fn home_of(uid: u32) -> String {
     // A missing or broken passwd is the image's choice; then the root is as good a home as any.
-    let Ok(passwd) = std::fs::read_to_string("/etc/passwd") else { return "/".to_owned() };
+    let Ok(passwd) = std::fs::read_to_string("/etc/passwd") else {
+        return "/".to_owned();
+    };
     find_home(&passwd, uid).unwrap_or_else(|| "/".to_owned())
 }
 

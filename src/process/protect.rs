@@ -30,7 +30,9 @@ pub enum ProtectError {
     Execute(#[source] io::Error),
     #[error("cannot make this process undumpable")]
     Dumpable(#[source] io::Error),
-    #[error("our own executable {0} is writable by its user; install it as root, without write permission for others")]
+    #[error(
+        "our own executable {0} is writable by its user; install it as root, without write permission for others"
+    )]
     Writable(PathBuf),
 }
 
@@ -49,7 +51,10 @@ pub fn executable() -> Result<(), ProtectError> {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => return not_writable(),
         other => other.map_err(ProtectError::Clone)?,
     };
-    let attr = MountAttr { set: Attributes::RDONLY, ..MountAttr::default() };
+    let attr = MountAttr {
+        set: Attributes::RDONLY,
+        ..MountAttr::default()
+    };
     mount_setattr(clone.as_fd(), false, &attr).map_err(ProtectError::Clone)?;
     Err(ProtectError::Execute(execute(&clone)))
 }
@@ -62,8 +67,15 @@ fn undumpable() -> Result<(), ProtectError> {
 /// Whether /proc/self/exe is on a read-only mount that no path of our namespace leads to. A read-only mount
 /// with a path would not do: it could be mounted writable again, or elsewhere.
 fn is_detached_and_read_only() -> io::Result<bool> {
-    let exe = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
-    if !rustix::fs::fstatvfs(&exe)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    let exe = rustix::fs::open(
+        "/proc/self/exe",
+        OFlags::PATH | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    if !rustix::fs::fstatvfs(&exe)?
+        .f_flag
+        .contains(StatVfsMountFlags::RDONLY)
+    {
         return Ok(false);
     }
     // A detached mount has no parent, so its root is shown as "/", whatever the file is called.
@@ -72,14 +84,18 @@ fn is_detached_and_read_only() -> io::Result<bool> {
 
 fn execute(clone: &OwnedFd) -> io::Error {
     let strings = |items: Vec<OsString>| -> io::Result<Vec<CString>> {
-        items.into_iter().map(|item| CString::new(item.into_vec()).map_err(io::Error::from)).collect()
+        items
+            .into_iter()
+            .map(|item| CString::new(item.into_vec()).map_err(io::Error::from))
+            .collect()
     };
     let environment = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");
         name.push(value);
         name
     });
-    let prepared = strings(std::env::args_os().collect()).and_then(|args| Ok((args, strings(environment.collect())?)));
+    let prepared =
+        strings(std::env::args_os().collect()).and_then(|args| Ok((args, strings(environment.collect())?)));
     let (args, env) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return error,
@@ -93,8 +109,12 @@ fn execute(clone: &OwnedFd) -> io::Error {
 
 /// Without the right to mount: what matters is that the container, which runs as this user, cannot write it.
 fn not_writable() -> Result<(), ProtectError> {
-    let exe = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .map_err(|error| ProtectError::Open(error.into()))?;
+    let exe = rustix::fs::open(
+        "/proc/self/exe",
+        OFlags::PATH | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map_err(|error| ProtectError::Open(error.into()))?;
     let stat = rustix::fs::fstat(&exe).map_err(|error| ProtectError::Open(error.into()))?;
     let owner = stat.st_uid == rustix::process::geteuid().as_raw();
     let path = format!("/proc/self/fd/{}", exe.as_raw_fd());

@@ -28,8 +28,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,21 +43,32 @@ pub enum Message {
     RunHooks,
     HooksDone,
     /// The intermediate process has made the real one; with its pidfd.
-    Cloned { pid: i32 },
+    Cloned {
+        pid: i32,
+    },
     /// With the master of the container's terminal.
     Console,
     /// With the entry point's file. `name` is as the guest's argv has it.
-    Module { name: String, export: Option<String> },
+    Module {
+        name: String,
+        export: Option<String>,
+    },
     /// With the compiled code.
-    Code { kind: GuestKind },
+    Code {
+        kind: GuestKind,
+    },
     /// With the descriptor of a notifying seccomp filter.
     Listener,
     /// Something that the user should know and that is no reason to fail.
-    Warning { text: String },
+    Warning {
+        text: String,
+    },
     Ready,
     Committed,
     /// The whole chain of errors.
-    Failed { error: String },
+    Failed {
+        error: String,
+    },
 }
 
 /// Largest message: an error that quotes a module's imports.
@@ -83,7 +94,12 @@ pub enum ChannelError {
 impl Channel {
     /// Both ends.
     pub fn pair() -> io::Result<(Self, Self)> {
-        let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (a, b) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         Ok((Self(a), Self(b)))
     }
 
@@ -100,7 +116,9 @@ impl Channel {
         let mut bytes = serde_json::to_vec(message)?;
         if bytes.len() > MAX_MESSAGE {
             // Only an error text can be so long.
-            bytes = serde_json::to_vec(&Message::Failed { error: "an error too long to be told".to_owned() })?;
+            bytes = serde_json::to_vec(&Message::Failed {
+                error: "an error too long to be told".to_owned(),
+            })?;
         }
         send_bytes(self.0.as_fd(), &bytes, fd).map_err(|error| match error.raw_os_error() {
             Some(libc::EPIPE | libc::ECONNRESET) => ChannelError::Ended,
@@ -136,7 +154,11 @@ impl Channel {
     /// Waits for a message that comes without a descriptor, and must be the one that `wanted` accepts.
     pub fn expect(&self, wanted: fn(&Message) -> bool) -> Result<(), ChannelError> {
         let (message, _) = self.receive()?;
-        if wanted(&message) { Ok(()) } else { Err(ChannelError::Unexpected(format!("{message:?}"))) }
+        if wanted(&message) {
+            Ok(())
+        } else {
+            Err(ChannelError::Unexpected(format!("{message:?}")))
+        }
     }
 }
 
@@ -178,7 +200,9 @@ mod tests {
         assert!(matches!(message, Message::Console));
         drop(fd.expect("the descriptor"));
         let mut text = String::new();
-        (&reader).read_to_string(&mut text).expect("the end: all writers are closed");
+        (&reader)
+            .read_to_string(&mut text)
+            .expect("the end: all writers are closed");
         assert_eq!(text, "");
     }
 
@@ -194,7 +218,9 @@ mod tests {
     fn a_wrong_message_is_named() {
         let (a, b) = Channel::pair().expect("a pair");
         a.send(&Message::RunHooks).expect("sent");
-        let error = b.expect(|message| matches!(message, Message::Proceed)).expect_err("the wrong one");
+        let error = b
+            .expect(|message| matches!(message, Message::Proceed))
+            .expect_err("the wrong one");
         assert_eq!(error.to_string(), "unexpected message RunHooks");
     }
 }

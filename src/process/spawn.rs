@@ -76,8 +76,15 @@ impl Join {
                 Ok(())
             }
             Self::Process { pidfd, kinds } => {
-                let flags = kinds.iter().filter(|kind| wanted(**kind)).fold(0, |flags, kind| flags | kind.flag());
-                if flags == 0 { Ok(()) } else { setns(pidfd.as_fd(), flags, "own") }
+                let flags = kinds
+                    .iter()
+                    .filter(|kind| wanted(**kind))
+                    .fold(0, |flags, kind| flags | kind.flag());
+                if flags == 0 {
+                    Ok(())
+                } else {
+                    setns(pidfd.as_fd(), flags, "own")
+                }
             }
         }
     }
@@ -92,21 +99,31 @@ impl Join {
 }
 
 fn open(kind: Kind, path: &Path) -> Result<OwnedFd, SpawnError> {
-    let file = File::open(path).map_err(|source| SpawnError::Open { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(|source| SpawnError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
     // setns(2) checks it too, but this error names the path.
     match crate::sys::namespace::kind(file.as_fd()) {
         Ok(found) if found == kind.flag() => Ok(file.into()),
-        _ => Err(SpawnError::WrongKind { path: path.to_owned(), kind }),
+        _ => Err(SpawnError::WrongKind {
+            path: path.to_owned(),
+            kind,
+        }),
     }
 }
 
 fn setns(fd: BorrowedFd<'_>, flags: u64, name: &'static str) -> Result<(), SpawnError> {
-    nix::sched::setns(fd, CloneFlags::from_bits_retain(flags as i32)).map_err(|error| SpawnError::Join(name, error.into()))
+    nix::sched::setns(fd, CloneFlags::from_bits_retain(flags as i32))
+        .map_err(|error| SpawnError::Join(name, error.into()))
 }
 
 /// Which side one is on after [`spawn`].
 pub enum Side {
-    Parent { pid: Pid, pidfd: OwnedFd },
+    Parent {
+        pid: Pid,
+        pidfd: OwnedFd,
+    },
     /// In the new namespaces; what is still to be entered, [`enter_rest`] does.
     Child,
 }
@@ -115,11 +132,18 @@ pub enum Side {
 /// its root, so the child makes that one itself, when it is where it belongs; a time namespace must get its
 /// offsets before anybody is in it.
 fn made_by_clone(new: &[Kind]) -> u64 {
-    new.iter().filter(|kind| !matches!(kind, Kind::Cgroup | Kind::Time)).fold(0, |flags, kind| flags | kind.flag())
+    new.iter()
+        .filter(|kind| !matches!(kind, Kind::Cgroup | Kind::Time))
+        .fold(0, |flags, kind| flags | kind.flag())
 }
 
 /// Makes the process. The child returns too.
-pub fn spawn(new: &[Kind], join: &Join, entry: &Entry, channel: (&Channel, &Channel)) -> Result<Side, SpawnError> {
+pub fn spawn(
+    new: &[Kind],
+    join: &Join,
+    entry: &Entry,
+    channel: (&Channel, &Channel),
+) -> Result<Side, SpawnError> {
     let cgroup = entry.clone_into();
     if join.has(Kind::User) && (made_by_clone(new) != 0 || join.has(Kind::Pid)) {
         return through_user_namespace(new, join, entry, cgroup, channel);
@@ -143,13 +167,18 @@ pub fn spawn(new: &[Kind], join: &Join, entry: &Entry, channel: (&Channel, &Chan
 
 fn own(link: &str) -> Result<OwnedFd, SpawnError> {
     let path = PathBuf::from("/proc/self/ns").join(link);
-    File::open(&path).map(OwnedFd::from).map_err(|source| SpawnError::Open { path, source })
+    File::open(&path)
+        .map(OwnedFd::from)
+        .map_err(|source| SpawnError::Open { path, source })
 }
 
 fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, SpawnError> {
     clone3(flags, cgroup).map_err(|source| {
-        let kinds: Vec<&str> =
-            Kind::ALL.iter().filter(|kind| flags & kind.flag() != 0).map(|kind| kind.link()).collect();
+        let kinds: Vec<&str> = Kind::ALL
+            .iter()
+            .filter(|kind| flags & kind.flag() != 0)
+            .map(|kind| kind.link())
+            .collect();
         SpawnError::Clone(kinds.join(", "), source)
     })
 }
@@ -185,9 +214,14 @@ fn through_user_namespace(
                 .map_err(|error| SpawnError::Intermediate(ChannelError::Io(error.into())))?;
             match answer? {
                 // The pid is as the intermediate process sees it: it stayed in our pid namespace.
-                (Message::Cloned { pid }, Some(pidfd)) => Ok(Side::Parent { pid: Pid::from_raw(pid), pidfd }),
+                (Message::Cloned { pid }, Some(pidfd)) => Ok(Side::Parent {
+                    pid: Pid::from_raw(pid),
+                    pidfd,
+                }),
                 (Message::Failed { error }, _) => Err(SpawnError::IntermediateSaid(error)),
-                (other, _) => Err(SpawnError::Intermediate(ChannelError::Unexpected(format!("{other:?}")))),
+                (other, _) => Err(SpawnError::Intermediate(ChannelError::Unexpected(format!(
+                    "{other:?}"
+                )))),
             }
         }
     }
@@ -212,5 +246,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// and cgroup namespaces are made by the caller in its own order.
 pub fn enter_rest(join: &Join, new: &[Kind]) -> Result<(), SpawnError> {
     let intermediate = join.has(Kind::User) && (made_by_clone(new) != 0 || join.has(Kind::Pid));
-    join.enter(|kind| if intermediate { kind == Kind::Mount } else { kind != Kind::Pid })
+    join.enter(|kind| {
+        if intermediate {
+            kind == Kind::Mount
+        } else {
+            kind != Kind::Pid
+        }
+    })
 }

@@ -18,11 +18,21 @@ use crate::sys::clone::{Cloned, clone3};
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     #[error("cannot write {path} ({map})")]
-    Write { path: PathBuf, map: String, source: io::Error },
-    #[error("cannot run {tool} (package uidmap), which an unprivileged user needs to map more than his own id")]
+    Write {
+        path: PathBuf,
+        map: String,
+        source: io::Error,
+    },
+    #[error(
+        "cannot run {tool} (package uidmap), which an unprivileged user needs to map more than his own id"
+    )]
     Tool { tool: &'static str, source: io::Error },
     #[error("{tool} refused the map {map}: {output}")]
-    Refused { tool: &'static str, map: String, output: String },
+    Refused {
+        tool: &'static str,
+        map: String,
+        output: String,
+    },
 }
 
 /// Writes both maps of the user namespace of `pid`, a child of ours that waits.
@@ -60,7 +70,11 @@ fn lines(maps: &[IdMap]) -> String {
 
 fn write(pid: Pid, file: &str, text: &str) -> Result<(), MapError> {
     let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-    std::fs::write(&path, text).map_err(|source| MapError::Write { path, map: text.trim_end().replace('\n', ", "), source })
+    std::fs::write(&path, text).map_err(|source| MapError::Write {
+        path,
+        map: text.trim_end().replace('\n', ", "),
+        source,
+    })
 }
 
 fn run(tool: &'static str, pid: Pid, maps: &[IdMap]) -> Result<(), MapError> {
@@ -69,12 +83,18 @@ fn run(tool: &'static str, pid: Pid, maps: &[IdMap]) -> Result<(), MapError> {
     for map in maps {
         command.args([map.container, map.host, map.size].map(|number| number.to_string()));
     }
-    let output = command.output().map_err(|source| MapError::Tool { tool, source })?;
+    let output = command
+        .output()
+        .map_err(|source| MapError::Tool { tool, source })?;
     if output.status.success() {
         return Ok(());
     }
     let map = lines(maps).trim_end().replace('\n', ", ");
-    Err(MapError::Refused { tool, map, output: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    Err(MapError::Refused {
+        tool,
+        map,
+        output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
 }
 
 /// Makes a user namespace with the maps of an id-mapped mount and gives its descriptor.
@@ -103,7 +123,10 @@ pub fn for_mount(idmap: &MountIdMap, namespaces: &Namespaces) -> io::Result<Owne
                 .map_err(io::Error::other)
                 .and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
             drop(writer);
-            rustix::process::waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd)), WaitIdOptions::EXITED)?;
+            rustix::process::waitid(
+                WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd)),
+                WaitIdOptions::EXITED,
+            )?;
             Ok(OwnedFd::from(made?))
         }
     }
@@ -115,7 +138,18 @@ mod tests {
 
     #[test]
     fn maps_are_written_line_by_line() {
-        let maps = [IdMap { container: 0, host: 1000, size: 1 }, IdMap { container: 1, host: 100_000, size: 65_536 }];
+        let maps = [
+            IdMap {
+                container: 0,
+                host: 1000,
+                size: 1,
+            },
+            IdMap {
+                container: 1,
+                host: 100_000,
+                size: 65_536,
+            },
+        ];
         assert_eq!(lines(&maps), "0 1000 1\n1 100000 65536\n");
     }
 }

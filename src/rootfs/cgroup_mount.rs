@@ -34,7 +34,12 @@ pub fn mount(root: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>) -> Resu
     }
 }
 
-fn unified(place: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>, fail: Fail<'_>) -> Result<(), RootfsError> {
+fn unified(
+    place: BorrowedFd<'_>,
+    mount: &Mount,
+    view: &CgroupView<'_>,
+    fail: Fail<'_>,
+) -> Result<(), RootfsError> {
     let own = view.placement.paths.get("");
     let tree = if view.namespaced {
         // In a user namespace that does not own the network or cgroup namespace the kernel refuses a new one.
@@ -52,7 +57,12 @@ fn unified(place: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>, fail: Fa
     finish(tree.as_fd(), place, mount, fail)
 }
 
-fn finish(tree: BorrowedFd<'_>, place: BorrowedFd<'_>, mount: &Mount, fail: Fail<'_>) -> Result<(), RootfsError> {
+fn finish(
+    tree: BorrowedFd<'_>,
+    place: BorrowedFd<'_>,
+    mount: &Mount,
+    fail: Fail<'_>,
+) -> Result<(), RootfsError> {
     set_attributes(tree, mount.attributes, false).map_err(|error| fail("set its options", error))?;
     for propagation in &mount.propagation {
         set_propagation(tree, propagation.kind, propagation.recursive)
@@ -61,14 +71,23 @@ fn finish(tree: BorrowedFd<'_>, place: BorrowedFd<'_>, mount: &Mount, fail: Fail
     move_to(tree, place).map_err(|error| fail("attach it", error))
 }
 
-fn trees(place: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>, fail: Fail<'_>) -> Result<(), RootfsError> {
+fn trees(
+    place: BorrowedFd<'_>,
+    mount: &Mount,
+    view: &CgroupView<'_>,
+    fail: Fail<'_>,
+) -> Result<(), RootfsError> {
     let tmpfs = new_instance("tmpfs", &["mode=755"]).map_err(|error| fail("make its tmpfs", error))?;
-    let writable = Attributes { set: mount.attributes.set & !Attributes::RDONLY, clear: mount.attributes.clear };
+    let writable = Attributes {
+        set: mount.attributes.set & !Attributes::RDONLY,
+        clear: mount.attributes.clear,
+    };
     set_attributes(tmpfs.as_fd(), writable, false).map_err(|error| fail("set its options", error))?;
     move_to(tmpfs.as_fd(), place).map_err(|error| fail("attach its tmpfs", error))?;
     for host in host_trees().map_err(|error| fail("read the host's cgroup mounts", error))? {
         let named = |error| fail(&format!("show the tree {}", host.name), error);
-        rustix::fs::mkdirat(&tmpfs, host.name.as_str(), Mode::from_raw_mode(0o755)).map_err(|e| named(e.into()))?;
+        rustix::fs::mkdirat(&tmpfs, host.name.as_str(), Mode::from_raw_mode(0o755))
+            .map_err(|e| named(e.into()))?;
         let below = resolve::locate(tmpfs.as_fd(), Path::new(&host.name)).map_err(named)?;
         let tree = if view.namespaced {
             let options: Vec<&str> = host.options.iter().map(String::as_str).collect();
@@ -79,8 +98,13 @@ fn trees(place: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>, fail: Fail
         .map_err(named)?;
         set_attributes(tree.as_fd(), mount.attributes, false).map_err(named)?;
         move_to(tree.as_fd(), below.as_fd()).map_err(named)?;
-        for controller in host.options.iter().filter(|name| !name.contains('=') && **name != host.name) {
-            rustix::fs::symlinkat(host.name.as_str(), &tmpfs, controller.as_str()).map_err(|e| named(e.into()))?;
+        for controller in host
+            .options
+            .iter()
+            .filter(|name| !name.contains('=') && **name != host.name)
+        {
+            rustix::fs::symlinkat(host.name.as_str(), &tmpfs, controller.as_str())
+                .map_err(|e| named(e.into()))?;
         }
     }
     // Only now: the directories had to be made first.
@@ -100,7 +124,12 @@ struct HostTree {
 impl HostTree {
     /// Where the container is in this tree: below its own cgroup, or the whole tree if it has none there.
     fn own(&self, view: &CgroupView<'_>) -> PathBuf {
-        view.placement.paths.values().find(|path| path.starts_with(&self.path)).unwrap_or(&self.path).clone()
+        view.placement
+            .paths
+            .values()
+            .find(|path| path.starts_with(&self.path))
+            .unwrap_or(&self.path)
+            .clone()
     }
 }
 
@@ -110,17 +139,36 @@ fn host_trees() -> io::Result<Vec<HostTree>> {
     let base = Path::new("/sys/fs/cgroup");
     let mut trees: Vec<HostTree> = Vec::new();
     for line in table.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
         let mut right = right.split(' ');
-        let (Some(fstype), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else { continue };
-        let Some(path) = left.split(' ').nth(4).map(Path::new) else { continue };
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let (Some(fstype), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else {
+            continue;
+        };
+        let Some(path) = left.split(' ').nth(4).map(Path::new) else {
+            continue;
+        };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
         if !matches!(fstype, "cgroup" | "cgroup2") || path.parent() != Some(base) {
             continue;
         }
-        let keep = |option: &&str| !matches!(*option, "rw" | "ro" | "xattr" | "none") && !option.contains("release_agent");
-        let options = if fstype == "cgroup" { options.split(',').filter(keep).map(str::to_owned).collect() } else { Vec::new() };
-        trees.push(HostTree { name: name.to_owned(), path: path.to_owned(), fstype: fstype.to_owned(), options });
+        let keep = |option: &&str| {
+            !matches!(*option, "rw" | "ro" | "xattr" | "none") && !option.contains("release_agent")
+        };
+        let options = if fstype == "cgroup" {
+            options.split(',').filter(keep).map(str::to_owned).collect()
+        } else {
+            Vec::new()
+        };
+        trees.push(HostTree {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            fstype: fstype.to_owned(),
+            options,
+        });
     }
     Ok(trees)
 }
@@ -143,5 +191,9 @@ fn new_instance(fstype: &str, options: &[&str]) -> io::Result<OwnedFd> {
         rustix::mount::fsconfig_set_flag(&context, "none")?;
     }
     rustix::mount::fsconfig_create(&context)?;
-    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    Ok(rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?)
 }

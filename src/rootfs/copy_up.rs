@@ -31,7 +31,11 @@ fn copy_directory(from: &OwnedFd, into: &OwnedFd) -> io::Result<()> {
     }
     let stat = rustix::fs::fstat(from)?;
     rustix::fs::fchmod(into, Mode::from_raw_mode(stat.st_mode))?;
-    rustix::fs::fchown(into, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    rustix::fs::fchown(
+        into,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     rustix::fs::futimens(into, &times(&stat))?;
     Ok(())
 }
@@ -48,7 +52,12 @@ fn copy_entry(from: &OwnedFd, into: &OwnedFd, name: &CStr) -> io::Result<()> {
             return copy_directory(&inner, &rustix::fs::openat(into, name, flags, Mode::empty())?);
         }
         FileType::RegularFile => {
-            let source = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::NONBLOCK | nofollow, Mode::empty())?;
+            let source = rustix::fs::openat(
+                from,
+                name,
+                OFlags::RDONLY | OFlags::NONBLOCK | nofollow,
+                Mode::empty(),
+            )?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | nofollow;
             let target = rustix::fs::openat(into, name, flags, Mode::from_raw_mode(0o600))?;
             io::copy(&mut File::from(source), &mut File::from(target))?;
@@ -69,7 +78,10 @@ fn copy_entry(from: &OwnedFd, into: &OwnedFd, name: &CStr) -> io::Result<()> {
 }
 
 fn times(stat: &rustix::fs::Stat) -> Timestamps {
-    let at = |seconds: i64, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as i64 };
+    let at = |seconds: i64, nanoseconds: u64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds as i64,
+    };
     Timestamps {
         last_access: at(stat.st_atime, stat.st_atime_nsec),
         last_modification: at(stat.st_mtime, stat.st_mtime_nsec),

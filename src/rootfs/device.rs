@@ -33,7 +33,11 @@ pub fn make_all(root: BorrowedFd<'_>, plan: &Rootfs, bind: bool) -> Result<(), R
 
 fn fail<E: Into<io::Error>>(path: &Path, action: &'static str) -> impl FnOnce(E) -> RootfsError {
     let path = path.to_owned();
-    move |source| RootfsError::Device { path, action, source: source.into() }
+    move |source| RootfsError::Device {
+        path,
+        action,
+        source: source.into(),
+    }
 }
 
 fn make_node(root: BorrowedFd<'_>, device: &Device) -> Result<(), RootfsError> {
@@ -49,10 +53,14 @@ fn make_node(root: BorrowedFd<'_>, device: &Device) -> Result<(), RootfsError> {
     match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode), number) {
         Ok(()) => {}
         Err(rustix::io::Errno::EXIST) => {
-            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail(path, "examine it"))?;
-            let same = FileType::from_raw_mode(stat.st_mode) == kind && (kind == FileType::Fifo || stat.st_rdev == number);
+            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(fail(path, "examine it"))?;
+            let same = FileType::from_raw_mode(stat.st_mode) == kind
+                && (kind == FileType::Fifo || stat.st_rdev == number);
             if !same {
-                return Err(RootfsError::DeviceTaken { path: path.to_owned() });
+                return Err(RootfsError::DeviceTaken {
+                    path: path.to_owned(),
+                });
             }
         }
         Err(error) => return Err(fail(path, "make it")(error)),
@@ -67,7 +75,8 @@ fn make_node(root: BorrowedFd<'_>, device: &Device) -> Result<(), RootfsError> {
 
 fn bind_node(root: BorrowedFd<'_>, device: &Device) -> Result<(), RootfsError> {
     let path = device.path.as_path();
-    let node = open_tree(path, OpenTreeFlags::OPEN_TREE_CLONE).map_err(fail(path, "open the host's device"))?;
+    let node =
+        open_tree(path, OpenTreeFlags::OPEN_TREE_CLONE).map_err(fail(path, "open the host's device"))?;
     let place = resolve::make_file(root, path).map_err(fail(path, "make a place for it"))?;
     move_to(node.as_fd(), place.as_fd()).map_err(fail(path, "bind the host's device"))
 }

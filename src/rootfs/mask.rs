@@ -16,7 +16,11 @@ use crate::sys::mount::{MountAttr, mount_setattr};
 
 fn fail<E: Into<io::Error>>(path: &Path, action: &'static str) -> impl FnOnce(E) -> RootfsError {
     let path = path.to_owned();
-    move |source| RootfsError::Mask { path, action, source: source.into() }
+    move |source| RootfsError::Mask {
+        path,
+        action,
+        source: source.into(),
+    }
 }
 
 /// Looks a path up; `None` where there is nothing to protect.
@@ -33,7 +37,10 @@ pub fn readonly_all(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<(), Rootf
     for path in paths {
         let Some(place) = find(root, path)? else { continue };
         let tree = clone_recursive(place.as_fd()).map_err(fail(path, "clone it to make it read-only"))?;
-        let attr = MountAttr { set: Attributes::RDONLY, ..MountAttr::default() };
+        let attr = MountAttr {
+            set: Attributes::RDONLY,
+            ..MountAttr::default()
+        };
         mount_setattr(tree.as_fd(), true, &attr).map_err(fail(path, "make it read-only"))?;
         move_to(tree.as_fd(), place.as_fd()).map_err(fail(path, "mount it read-only"))?;
     }
@@ -42,7 +49,8 @@ pub fn readonly_all(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<(), Rootf
 
 fn clone_recursive(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     use rustix::mount::OpenTreeFlags as Flags;
-    let flags = Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_EMPTY_PATH | Flags::AT_RECURSIVE;
+    let flags =
+        Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_EMPTY_PATH | Flags::AT_RECURSIVE;
     Ok(rustix::mount::open_tree(fd, "", flags)?)
 }
 
@@ -52,7 +60,9 @@ pub fn mask_all(root: BorrowedFd<'_>, paths: &[PathBuf], label: Option<&str>) ->
     for path in paths {
         let Some(place) = find(root, path)? else { continue };
         let directory = resolve::is_directory(&place).map_err(fail(path, "examine it"))?;
-        let cover = covers.get(directory, label).map_err(fail(path, "make what hides it"))?;
+        let cover = covers
+            .get(directory, label)
+            .map_err(fail(path, "make what hides it"))?;
         move_to(cover.as_fd(), place.as_fd()).map_err(fail(path, "hide it"))?;
     }
     Ok(())
@@ -65,7 +75,9 @@ pub fn mask_all(root: BorrowedFd<'_>, paths: &[PathBuf], label: Option<&str>) ->
 /// where /proc is no procfs.
 pub fn hide_own_process(root: BorrowedFd<'_>) -> Result<(), RootfsError> {
     let path = Path::new("/proc/self");
-    let Some(place) = find(root, path)? else { return Ok(()) };
+    let Some(place) = find(root, path)? else {
+        return Ok(());
+    };
     if !super::mount::is_proc(place.as_fd()).map_err(fail(path, "examine it"))? {
         return Ok(());
     }
@@ -82,8 +94,11 @@ struct Covers {
 
 impl Covers {
     fn get(&mut self, directory: bool, label: Option<&str>) -> io::Result<OwnedFd> {
-        let (slot, make): (_, &dyn Fn() -> io::Result<OwnedFd>) =
-            if directory { (&mut self.empty, &|| empty_directory(label)) } else { (&mut self.null, &host_null) };
+        let (slot, make): (_, &dyn Fn() -> io::Result<OwnedFd>) = if directory {
+            (&mut self.empty, &|| empty_directory(label))
+        } else {
+            (&mut self.null, &host_null)
+        };
         let cover = match slot.take() {
             Some(cover) => cover,
             None => make()?,
@@ -95,7 +110,11 @@ impl Covers {
 }
 
 fn host_null() -> io::Result<OwnedFd> {
-    let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let null = rustix::fs::open(
+        "/dev/null",
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let stat = rustix::fs::fstat(&null)?;
     let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     if !device || stat.st_rdev != rustix::fs::makedev(1, 3) {
@@ -112,5 +131,9 @@ fn empty_directory(label: Option<&str>) -> io::Result<OwnedFd> {
         rustix::mount::fsconfig_set_string(&context, "context", label)?;
     }
     rustix::mount::fsconfig_create(&context)?;
-    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?)
+    Ok(rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )?)
 }

@@ -30,19 +30,47 @@ use crate::sys::mount::{MountAttr, mount_setattr};
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
     #[error("rootfs {path}: cannot {action}")]
-    Root { path: PathBuf, action: &'static str, source: io::Error },
+    Root {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("error mounting {origin:?} to rootfs at {destination:?} (mounts[{index}]): cannot {action}")]
-    Mount { index: usize, origin: String, destination: PathBuf, action: String, source: io::Error },
+    Mount {
+        index: usize,
+        origin: String,
+        destination: PathBuf,
+        action: String,
+        source: io::Error,
+    },
     #[error("mount to {destination:?} (mounts[{index}]): {reason}")]
-    Refused { index: usize, destination: PathBuf, reason: &'static str },
+    Refused {
+        index: usize,
+        destination: PathBuf,
+        reason: &'static str,
+    },
     #[error("device {path:?}: cannot {action}")]
-    Device { path: PathBuf, action: &'static str, source: io::Error },
-    #[error("device {path:?}: the image has another file there; remove it from the image or the device from linux.devices")]
+    Device {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
+    #[error(
+        "device {path:?}: the image has another file there; remove it from the image or the device from linux.devices"
+    )]
     DeviceTaken { path: PathBuf },
     #[error("path {path:?}: cannot {action}")]
-    Mask { path: PathBuf, action: &'static str, source: io::Error },
+    Mask {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("cannot change the root to {path}: {action}")]
-    Pivot { path: PathBuf, action: &'static str, source: io::Error },
+    Pivot {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
 }
 
 /// The container's file system while init builds it.
@@ -58,22 +86,38 @@ impl<'p> Tree<'p> {
     ///
     /// Must come first: until the propagation is changed, mounts made here could reach the host.
     pub fn attach(plan: &'p Rootfs, sources: &mut Sources) -> Result<Self, RootfsError> {
-        let fail = |action| move |source: io::Error| RootfsError::Root { path: plan.path.clone(), action, source };
-        let propagation = plan.propagation.map_or((PropagationKind::Slave, true), |wanted| (wanted.kind, wanted.recursive));
+        let fail = |action| {
+            move |source: io::Error| RootfsError::Root {
+                path: plan.path.clone(),
+                action,
+                source,
+            }
+        };
+        let propagation = plan.propagation.map_or((PropagationKind::Slave, true), |wanted| {
+            (wanted.kind, wanted.recursive)
+        });
         let host = open_tree(Path::new("/"), OpenTreeFlags::empty()).map_err(fail("open /"))?;
-        set_propagation(host.as_fd(), propagation.0, propagation.1).map_err(fail("set the mount propagation of /"))?;
+        set_propagation(host.as_fd(), propagation.0, propagation.1)
+            .map_err(fail("set the mount propagation of /"))?;
         if propagation.0 == PropagationKind::Shared {
             // pivot_root(2) refuses a shared parent, and what is mounted below one appears on the host.
             make_parent_private(&plan.path).map_err(fail("make the mount it is on private"))?;
         }
         let root = match sources.take_root() {
             Some(root) => root,
-            None => open_tree(&plan.path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE)
-                .map_err(fail("clone its mount"))?,
+            None => open_tree(
+                &plan.path,
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE,
+            )
+            .map_err(fail("clone its mount"))?,
         };
         let spot = open_tree(&plan.path, OpenTreeFlags::empty()).map_err(fail("open it"))?;
         move_to(root.as_fd(), spot.as_fd()).map_err(fail("mount it"))?;
-        Ok(Self { plan, root, devpts: None })
+        Ok(Self {
+            plan,
+            root,
+            devpts: None,
+        })
     }
 
     /// The root directory, for lookups with [`resolve`].
@@ -89,7 +133,13 @@ impl<'p> Tree<'p> {
     /// Makes all mounts, in order.
     pub fn mount_all(&mut self, sources: &mut Sources, cgroup: &CgroupView<'_>) -> Result<(), RootfsError> {
         for mount in &self.plan.mounts {
-            let tree = mount::mount(self.root.as_fd(), mount, self.plan.mount_label.as_deref(), sources, cgroup)?;
+            let tree = mount::mount(
+                self.root.as_fd(),
+                mount,
+                self.plan.mount_label.as_deref(),
+                sources,
+                cgroup,
+            )?;
             if mount::is_new_devpts(mount) {
                 self.devpts = tree;
             }
@@ -106,7 +156,11 @@ impl<'p> Tree<'p> {
     /// needs the host's /dev/null.
     pub fn protect_paths(&self) -> Result<(), RootfsError> {
         mask::readonly_all(self.root.as_fd(), &self.plan.readonly_paths)?;
-        mask::mask_all(self.root.as_fd(), &self.plan.masked, self.plan.mount_label.as_deref())
+        mask::mask_all(
+            self.root.as_fd(),
+            &self.plan.masked,
+            self.plan.mount_label.as_deref(),
+        )
     }
 
     /// Makes the rootfs the root of this process, and the host's tree unreachable.
@@ -118,12 +172,17 @@ impl<'p> Tree<'p> {
         }
         if let Some(wanted) = self.plan.propagation {
             // As the root it gets what the plan says; what is mounted below has its own propagation by now.
-            set_propagation(self.root.as_fd(), wanted.kind, false).map_err(|source| {
-                RootfsError::Root { path: self.plan.path.clone(), action: "set its propagation", source }
+            set_propagation(self.root.as_fd(), wanted.kind, false).map_err(|source| RootfsError::Root {
+                path: self.plan.path.clone(),
+                action: "set its propagation",
+                source,
             })?;
         }
         if self.plan.readonly {
-            let attr = MountAttr { set: crate::plan::mounts::Attributes::RDONLY, ..MountAttr::default() };
+            let attr = MountAttr {
+                set: crate::plan::mounts::Attributes::RDONLY,
+                ..MountAttr::default()
+            };
             mount_setattr(self.root.as_fd(), false, &attr).map_err(|source| RootfsError::Root {
                 path: self.plan.path.clone(),
                 action: "make it read-only",
@@ -143,12 +202,17 @@ pub struct CgroupView<'a> {
 
 /// A descriptor of a path of the host, or with `OPEN_TREE_CLONE` a detached copy of the mount there.
 pub fn open_tree(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::mount::open_tree(rustix::fs::CWD, path, flags | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+    Ok(rustix::mount::open_tree(
+        rustix::fs::CWD,
+        path,
+        flags | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )?)
 }
 
 /// A detached copy of the mount at `fd`, showing only what lies at it.
 pub fn clone_at(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     Ok(rustix::mount::open_tree(fd, "", flags)?)
 }
 
@@ -165,7 +229,14 @@ fn set_propagation(mount: BorrowedFd<'_>, kind: PropagationKind, recursive: bool
         PropagationKind::Private => libc::MS_PRIVATE,
         PropagationKind::Unbindable => libc::MS_UNBINDABLE,
     };
-    mount_setattr(mount, recursive, &MountAttr { propagation, ..MountAttr::default() })
+    mount_setattr(
+        mount,
+        recursive,
+        &MountAttr {
+            propagation,
+            ..MountAttr::default()
+        },
+    )
 }
 
 /// Finds the mount that `path` is on, which is the nearest ancestor at which a mount attribute can be set.

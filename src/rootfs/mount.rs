@@ -7,7 +7,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::{CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve, set_propagation};
+use super::{
+    CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve,
+    set_propagation,
+};
 use crate::plan::mounts::{Attributes, Mount, MountSource};
 use crate::sys::mount::{MountAttr, mount_setattr};
 
@@ -68,10 +71,12 @@ pub fn mount(
     };
     let place = place(&at, root, tree.as_fd())?;
     if mount.copy_up {
-        copy_up::copy(root, &mount.destination, tree.as_fd()).map_err(at.fail("copy up what the image has there"))?;
+        copy_up::copy(root, &mount.destination, tree.as_fd())
+            .map_err(at.fail("copy up what the image has there"))?;
     }
     set_attributes(tree.as_fd(), mount.attributes, false).map_err(at.fail("set its options"))?;
-    set_attributes(tree.as_fd(), mount.recursive_attributes, true).map_err(at.fail("set its recursive options"))?;
+    set_attributes(tree.as_fd(), mount.recursive_attributes, true)
+        .map_err(at.fail("set its recursive options"))?;
     for propagation in &mount.propagation {
         set_propagation(tree.as_fd(), propagation.kind, propagation.recursive)
             .map_err(at.fail("set its propagation"))?;
@@ -84,8 +89,10 @@ pub fn mount(
 fn remount(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
     let mount = at.mount;
     let place = resolve::locate(root, &mount.destination).map_err(at.fail("find it to remount it"))?;
-    set_attributes(place.as_fd(), mount.attributes, false).map_err(at.fail("remount it (is it a mount point?)"))?;
-    set_attributes(place.as_fd(), mount.recursive_attributes, true).map_err(at.fail("remount what is below it"))?;
+    set_attributes(place.as_fd(), mount.attributes, false)
+        .map_err(at.fail("remount it (is it a mount point?)"))?;
+    set_attributes(place.as_fd(), mount.recursive_attributes, true)
+        .map_err(at.fail("remount what is below it"))?;
     for propagation in &mount.propagation {
         set_propagation(place.as_fd(), propagation.kind, propagation.recursive)
             .map_err(at.fail("set its propagation"))?;
@@ -99,7 +106,10 @@ struct Failing<'m> {
 }
 
 impl<'m> Failing<'m> {
-    fn fail<E: Into<io::Error>, A: Into<String>>(&self, action: A) -> impl FnOnce(E) -> RootfsError + use<'m, E, A> {
+    fn fail<E: Into<io::Error>, A: Into<String>>(
+        &self,
+        action: A,
+    ) -> impl FnOnce(E) -> RootfsError + use<'m, E, A> {
         let mount = self.mount;
         let action = action.into();
         move |source| RootfsError::Mount {
@@ -112,14 +122,19 @@ impl<'m> Failing<'m> {
     }
 
     fn refuse(&self, reason: &'static str) -> RootfsError {
-        RootfsError::Refused { index: self.mount.index, destination: self.mount.destination.clone(), reason }
+        RootfsError::Refused {
+            index: self.mount.index,
+            destination: self.mount.destination.clone(),
+            reason,
+        }
     }
 }
 
 /// Opens the place to mount on, making it as a directory or file like the source, and guards /proc.
 fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
     let destination = &at.mount.destination;
-    if matches!(&at.mount.source, MountSource::Filesystem { fstype, .. } if fstype == "proc" || fstype == "sysfs") {
+    if matches!(&at.mount.source, MountSource::Filesystem { fstype, .. } if fstype == "proc" || fstype == "sysfs")
+    {
         no_link(at, root)?;
     }
     let place = if resolve::is_directory(tree).map_err(at.fail("examine the source"))? {
@@ -143,7 +158,8 @@ fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result
 
 /// An image whose /proc is a link would have the real one mounted elsewhere and show its own (CVE-2019-19921).
 fn no_link(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
-    let (parent, name) = resolve::make_parent(root, &at.mount.destination).map_err(at.fail("find its parent"))?;
+    let (parent, name) =
+        resolve::make_parent(root, &at.mount.destination).map_err(at.fail("find its parent"))?;
     match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
             Err(at.refuse("must be an ordinary directory in the image, not a link or a file"))
@@ -163,31 +179,49 @@ pub fn set_attributes(tree: BorrowedFd<'_>, attributes: Attributes, recursive: b
     if attributes.is_empty() {
         return Ok(());
     }
-    let attr = MountAttr { set: attributes.set, clear: attributes.clear, ..MountAttr::default() };
+    let attr = MountAttr {
+        set: attributes.set,
+        clear: attributes.clear,
+        ..MountAttr::default()
+    };
     mount_setattr(tree, recursive, &attr)
 }
 
 /// Makes a new instance of a file system, detached.
 fn new_filesystem(at: &Failing<'_>, label: Option<&str>) -> Result<OwnedFd, RootfsError> {
-    let MountSource::Filesystem { fstype, source, superblock_flags, data } = &at.mount.source else {
+    let MountSource::Filesystem {
+        fstype,
+        source,
+        superblock_flags,
+        data,
+    } = &at.mount.source
+    else {
         return Err(at.refuse("not a file system"));
     };
-    let context = rustix::mount::fsopen(fstype.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
-        .map_err(at.fail(format!("make a {fstype:?} file system (does this kernel have it?)")))?;
+    let context = rustix::mount::fsopen(fstype.as_str(), FsOpenFlags::FSOPEN_CLOEXEC).map_err(at.fail(
+        format!("make a {fstype:?} file system (does this kernel have it?)"),
+    ))?;
     let explain = |error: rustix::io::Errno, option: &str| {
         let reasons = kernel_log(&context);
-        let because = if reasons.is_empty() { String::new() } else { format!(" ({reasons})") };
+        let because = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({reasons})")
+        };
         at.fail(format!("configure {fstype} with {option:?}{because}"))(error)
     };
     if !source.is_empty() {
-        rustix::mount::fsconfig_set_string(&context, "source", source.as_str()).map_err(|e| explain(e, "source"))?;
+        rustix::mount::fsconfig_set_string(&context, "source", source.as_str())
+            .map_err(|e| explain(e, "source"))?;
     }
     for (bit, name) in SUPERBLOCK_FLAGS {
         if superblock_flags & bit != 0 {
             rustix::mount::fsconfig_set_flag(&context, *name).map_err(|e| explain(e, name))?;
         }
     }
-    let label = label.filter(|_| takes_context(fstype)).map(|label| format!("context={label}"));
+    let label = label
+        .filter(|_| takes_context(fstype))
+        .map(|label| format!("context={label}"));
     for option in data.iter().chain(label.as_ref()) {
         match option.split_once('=') {
             Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value),

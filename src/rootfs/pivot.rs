@@ -14,7 +14,11 @@ use crate::plan::mounts::PropagationKind;
 pub fn pivot_root(root: BorrowedFd<'_>, path: &Path) -> Result<(), RootfsError> {
     let fail = |action| move |source: rustix::io::Errno| error(path, action, source);
     let old = open_tree(Path::new("/"), OpenTreeFlags::empty());
-    let old = old.map_err(|source| RootfsError::Pivot { path: path.to_owned(), action: "open the old root", source })?;
+    let old = old.map_err(|source| RootfsError::Pivot {
+        path: path.to_owned(),
+        action: "open the old root",
+        source,
+    })?;
     rustix::process::fchdir(root).map_err(fail("enter it"))?;
     rustix::process::pivot_root(".", ".").map_err(fail("pivot_root"))?;
     // The old root must not send the unmount to the host; a slave still receives, and sends nothing. By
@@ -41,5 +45,9 @@ pub fn change_root(root: BorrowedFd<'_>, path: &Path) -> Result<(), RootfsError>
 }
 
 fn error(path: &Path, action: &'static str, source: rustix::io::Errno) -> RootfsError {
-    RootfsError::Pivot { path: path.to_owned(), action, source: io::Error::from(source) }
+    RootfsError::Pivot {
+        path: path.to_owned(),
+        action,
+        source: io::Error::from(source),
+    }
 }

@@ -62,7 +62,9 @@ pub fn make_file(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
 
 /// Opens the directory above `path`, making it if it is missing, and gives the last name.
 pub fn make_parent<'p>(root: BorrowedFd<'_>, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
-    let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     Ok((make_directory(root, parent)?, name))
 }
@@ -87,7 +89,13 @@ enum Found {
 impl<'r> Walk<'r> {
     fn new(root: BorrowedFd<'r>, path: &Path) -> io::Result<Self> {
         let here = root.try_clone_to_owned()?;
-        Ok(Self { root, pending: names(path), at: PathBuf::new(), here, links: 0 })
+        Ok(Self {
+            root,
+            pending: names(path),
+            at: PathBuf::new(),
+            here,
+            links: 0,
+        })
     }
 
     fn directory(mut self) -> io::Result<OwnedFd> {
@@ -109,7 +117,11 @@ impl<'r> Walk<'r> {
                 Found::Other(fd) if last => return Ok(fd),
                 Found::Other(_) => return Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
                 Found::Missing(name) if last => {
-                    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY | OFlags::NONBLOCK;
+                    let flags = OFlags::CREATE
+                        | OFlags::NOFOLLOW
+                        | OFlags::CLOEXEC
+                        | OFlags::WRONLY
+                        | OFlags::NONBLOCK;
                     rustix::fs::openat(&self.here, name.as_os_str(), flags, Mode::from_raw_mode(0o644))?;
                     return self.open_here(&name);
                 }
@@ -129,7 +141,9 @@ impl<'r> Walk<'r> {
             }
             let fd = match self.open_here(&name) {
                 Ok(fd) => fd,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Found::Missing(name))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Some(Found::Missing(name)));
+                }
                 Err(error) => return Err(error),
             };
             match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
@@ -208,7 +222,8 @@ mod tests {
 
     fn tree() -> (tempfile::TempDir, OwnedFd) {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let root = rustix::fs::open(dir.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("its descriptor");
+        let root = rustix::fs::open(dir.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .expect("its descriptor");
         (dir, root)
     }
 

@@ -26,13 +26,24 @@ pub struct Sources {
 impl Sources {
     /// Opens what the plan needs opened by the host: with `user_namespace` every bind and the root, otherwise
     /// only id-mapped mounts.
-    pub fn open(plan: &Rootfs, user_namespace: bool, make: MakeUserNamespace<'_>) -> Result<Self, RootfsError> {
+    pub fn open(
+        plan: &Rootfs,
+        user_namespace: bool,
+        make: MakeUserNamespace<'_>,
+    ) -> Result<Self, RootfsError> {
         let mut sources = Self::default();
         if user_namespace {
-            let fail = |action| move |source: io::Error| RootfsError::Root { path: plan.path.clone(), action, source };
+            let fail = |action| {
+                move |source: io::Error| RootfsError::Root {
+                    path: plan.path.clone(),
+                    action,
+                    source,
+                }
+            };
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
             let tree = open_tree(&plan.path, flags).map_err(fail("clone its mount"))?;
-            set_propagation(tree.as_fd(), PropagationKind::Slave, true).map_err(fail("make its mount a slave"))?;
+            set_propagation(tree.as_fd(), PropagationKind::Slave, true)
+                .map_err(fail("make its mount a slave"))?;
             sources.root = Some(tree);
         }
         for mount in &plan.mounts {
@@ -45,7 +56,11 @@ impl Sources {
 
     /// What the clone must keep open.
     pub fn descriptors(&self) -> Vec<RawFd> {
-        self.root.iter().chain(self.mounts.values()).map(AsRawFd::as_raw_fd).collect()
+        self.root
+            .iter()
+            .chain(self.mounts.values())
+            .map(AsRawFd::as_raw_fd)
+            .collect()
     }
 
     pub fn take_root(&mut self) -> Option<OwnedFd> {
@@ -81,7 +96,9 @@ fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result
     }
     let tree = open_tree(path, flags).map_err(fail("open the source"))?;
     // Cloned here, it would be a peer of the host's mount. As runc's, it gets what the root's propagation gives.
-    let kind = plan.propagation.map_or(PropagationKind::Slave, |propagation| propagation.kind);
+    let kind = plan
+        .propagation
+        .map_or(PropagationKind::Slave, |propagation| propagation.kind);
     if kind != PropagationKind::Shared {
         set_propagation(tree.as_fd(), kind, true).map_err(fail("set the propagation of the source"))?;
     }
@@ -92,8 +109,9 @@ fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result
             userns_fd: namespace.as_raw_fd() as u64,
             ..MountAttr::default()
         };
-        mount_setattr(tree.as_fd(), idmap.recursive, &attr)
-            .map_err(fail("set the id map (does the file system support id-mapped mounts?)"))?;
+        mount_setattr(tree.as_fd(), idmap.recursive, &attr).map_err(fail(
+            "set the id map (does the file system support id-mapped mounts?)",
+        ))?;
     }
     Ok(tree)
 }

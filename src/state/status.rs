@@ -182,7 +182,7 @@ mod tests {
             ),
             (Running, Verb::Kill, ""),
             (Created, Verb::Kill, ""),
-            (Stopped, Verb::Kill, "container not running"),
+            (Stopped, Verb::Kill, "container not running: it is stopped"),
             (
                 Running,
                 delete,
@@ -202,10 +202,10 @@ mod tests {
                 "cannot exec in a paused container (use --ignore-paused to override)",
             ),
             (Paused, Verb::Exec { ignore_paused: true }, ""),
-            (Paused, Verb::Pause, "container not running"),
-            (Running, Verb::Resume, "container not paused"),
+            (Paused, Verb::Pause, "container not running: it is paused"),
+            (Running, Verb::Resume, "container not paused: it is running"),
             (Stopped, Verb::Events, "container with id x is not running"),
-            (Stopped, Verb::Update, "container not running"),
+            (Stopped, Verb::Update, "container not running: it is stopped"),
         ] {
             assert_eq!(refusal(status, verb), text, "{verb:?} when {status}");
         }

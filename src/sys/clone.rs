@@ -50,7 +50,11 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> 
         flags: flags | CLONE_PIDFD,
         pidfd: (&raw mut pidfd) as u64,
         // With CLONE_PARENT the exit signal is the caller's own, and the kernel wants zero here.
-        exit_signal: if flags & CLONE_PARENT == 0 { libc::SIGCHLD as u64 } else { 0 },
+        exit_signal: if flags & CLONE_PARENT == 0 {
+            libc::SIGCHLD as u64
+        } else {
+            0
+        },
         ..CloneArgs::default()
     };
     if let Some(fd) = cgroup {
@@ -67,7 +71,10 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> 
         pid => {
             // SAFETY: the kernel has stored a new descriptor there (CLONE_PIDFD), which nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Cloned::Parent { pid: Pid::from_raw(pid as i32), pidfd })
+            Ok(Cloned::Parent {
+                pid: Pid::from_raw(pid as i32),
+                pidfd,
+            })
         }
     }
 }

@@ -7,7 +7,11 @@ use std::io;
 pub fn default_sigpipe() -> io::Result<()> {
     // SAFETY: SIG_DFL is a valid action for SIGPIPE, and no handler of ours is replaced.
     let result = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    if result == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Closes all descriptors from 3 on but those in `keep`.
@@ -16,7 +20,11 @@ pub fn default_sigpipe() -> io::Result<()> {
 /// must not stay open in a container, and locks must not live on in it. The child may not drop any object
 /// whose descriptor is closed here; it ends by execve(2) or exit, which runs no destructors.
 pub fn close_all_but(keep: &[i32]) -> io::Result<()> {
-    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= 3).collect();
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .filter(|fd| *fd >= 3)
+        .collect();
     keep.sort_unstable();
     keep.dedup();
     let mut first = 3u32;
@@ -32,5 +40,9 @@ pub fn close_all_but(keep: &[i32]) -> io::Result<()> {
 fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: three integers; by this module's contract nobody uses the descriptors closed here afterwards.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

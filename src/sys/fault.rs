@@ -24,7 +24,10 @@ pub const POINTS: &[&str] = &[
 /// Kills the calling process with SIGKILL if the environment asks for it (`WRUN_FAULT=<point>`).
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
-    debug_assert!(POINTS.contains(&name), "{name} is not in the list of fault points");
+    debug_assert!(
+        POINTS.contains(&name),
+        "{name} is not in the list of fault points"
+    );
     if std::env::var_os("WRUN_FAULT").is_some_and(|wanted| wanted == name) {
         // SAFETY: kill(2) with our own pid; the process ends here, as a test asked.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };

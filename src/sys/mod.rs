@@ -1,13 +1,18 @@
 //! Thin, safe wrappers of the syscalls that nix and rustix lack: the only room with `unsafe`, together with
 //! the one place that loads compiled Wasm. Nothing here decides anything.
 
-#![allow(unsafe_code, reason = "this is the room that wraps raw syscalls for all others")]
+#![allow(
+    unsafe_code,
+    reason = "this is the room that wraps raw syscalls for all others"
+)]
 
 pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fault;
 pub mod fd;
+pub mod file_handle;
+pub mod fork;
 pub mod keyring;
 pub mod mount;
 pub mod namespace;
@@ -15,9 +20,7 @@ pub mod net;
 pub mod pidfd;
 pub mod scheduling;
 pub mod seccomp;
-pub mod uts;
-pub mod file_handle;
-pub mod fork;
 pub mod signal;
 pub mod stdin;
+pub mod uts;
 pub mod wasm_code;

@@ -8,5 +8,9 @@ pub fn kind(namespace: BorrowedFd<'_>) -> io::Result<u64> {
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
     // SAFETY: this request takes no argument and answers with a number.
     let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE as _) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result as u32 as u64) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as u32 as u64)
+    }
 }

@@ -24,8 +24,17 @@ pub enum NativeError {
 
 impl Native {
     pub fn new(path: &Path, args: &[String], env: &[String]) -> Result<Self, NativeError> {
-        let strings = |items: &[String]| items.iter().map(|item| CString::new(item.as_str())).collect::<Result<Vec<_>, _>>();
-        Ok(Self { path: CString::new(path.as_os_str().as_encoded_bytes())?, args: strings(args)?, env: strings(env)? })
+        let strings = |items: &[String]| {
+            items
+                .iter()
+                .map(|item| CString::new(item.as_str()))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            path: CString::new(path.as_os_str().as_encoded_bytes())?,
+            args: strings(args)?,
+            env: strings(env)?,
+        })
     }
 
     /// Becomes the program; returns only if the kernel refuses.
@@ -39,7 +48,10 @@ impl Native {
             Ok(never) => match never {},
             Err(errno) => errno,
         };
-        NativeError::Exec { program: self.path.to_string_lossy().into_owned(), reason: reason(errno) }
+        NativeError::Exec {
+            program: self.path.to_string_lossy().into_owned(),
+            reason: reason(errno),
+        }
     }
 
     fn announce(&mut self, listen_fds: u32) -> Result<(), NulError> {
@@ -71,7 +83,10 @@ mod tests {
     #[test]
     fn refusals_have_the_words_that_engines_look_for() {
         let native = Native::new(Path::new("/nowhere/at/all"), &["x".into()], &[]).expect("no NUL");
-        assert_eq!(native.exec(0).to_string(), "exec /nowhere/at/all: no such file or directory");
+        assert_eq!(
+            native.exec(0).to_string(),
+            "exec /nowhere/at/all: no such file or directory"
+        );
         assert!(Native::new(Path::new("/x"), &["a\0b".into()], &[]).is_err());
     }
 }
