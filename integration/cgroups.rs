@@ -13,20 +13,20 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(path_of_the_config),
         test!(path_is_the_id_by_default),
-        test!(two_containers_below_one_parent).needs(Need::CgroupV1),
+        test!(two_containers_below_one_parent),
         test!(memory).needs(Need::CgroupV1),
         test!(cpu).needs(Need::CgroupV1),
-        test!(cpuset).needs(Need::CgroupV1),
-        test!(pids).needs(Need::CgroupV1),
+        test!(cpuset),
+        test!(pids),
         test!(devices).needs(Need::CgroupV1),
-        test!(memory_limit_bites).needs(Need::CgroupV1),
-        test!(pids_limit_bites).needs(Need::CgroupV1),
-        test!(cpu_quota_bites).needs(Need::CgroupV1),
+        test!(memory_limit_bites),
+        test!(pids_limit_bites),
+        test!(cpu_quota_bites),
         test!(device_is_denied),
         test!(device_is_allowed),
         test!(zero_and_minus_one_are_no_limits).needs(Need::CgroupV1),
         test!(unified_on_v1_is_refused).needs(Need::CgroupV1),
-        test!(cgroup_made_inside_is_removed).needs(Need::CgroupV1),
+        test!(cgroup_made_inside_is_removed),
         test!(limit_below_the_use_is_refused).needs(Need::CgroupV1),
         test!(lifecycle_on_v2).unified(),
         test!(device_is_denied_on_v2).unified(),
@@ -36,8 +36,15 @@ pub fn tests() -> Vec<Test> {
         test!(kill_all_on_v2).unified(),
         test!(cgroup_made_inside_is_removed_on_v2).unified(),
         test!(unified_on_v2).unified(),
+        test!(hugetlb_on_v2).unified(),
         test!(controller_that_v2_lacks_is_refused).unified(),
+        test!(limits_on_v2).needs(Need::CgroupV2),
+        test!(no_limits_on_v2).needs(Need::CgroupV2),
         test!(systemd_scope).needs(Need::Systemd),
+        test!(limits_of_a_systemd_scope)
+            .needs(Need::Systemd)
+            .needs(Need::CgroupV2),
+        test!(systemd_scope_is_free_again_after_a_failure).needs(Need::Systemd),
     ]
 }
 
@@ -48,7 +55,8 @@ fn sleeper_with<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Cont
     container
 }
 
-/// The container's cgroup of a v1 controller, from the kernel's own account.
+/// The container's cgroup of a controller, from the kernel's own account; where no v1 hierarchy has the
+/// controller, the one of v2.
 fn cgroup(container: &Container, controller: &str) -> PathBuf {
     let table = fs::read_to_string(container.proc("cgroup")).expect("its cgroups");
     let path = table.lines().find_map(|line| {
@@ -59,10 +67,12 @@ fn cgroup(container: &Container, controller: &str) -> PathBuf {
             .any(|own| own == controller)
             .then(|| fields.next().expect("a path").to_owned())
     });
-    let path = path.unwrap_or_else(|| panic!("no {controller} in {table}"));
-    PathBuf::from("/sys/fs/cgroup")
-        .join(controller)
-        .join(path.trim_start_matches('/'))
+    let root = PathBuf::from("/sys/fs/cgroup");
+    if let Some(path) = path {
+        return root.join(controller).join(path.trim_start_matches('/'));
+    }
+    let path = table.lines().find_map(|line| line.strip_prefix("0::/"));
+    root.join(path.unwrap_or_else(|| panic!("no {controller} in {table}")))
 }
 
 #[track_caller]
@@ -202,8 +212,8 @@ fn cpu_quota_bites(case: &Case) {
 
 /// A container allowed to make nodes, and not to open those it makes.
 fn makes_a_device(case: &Case, allowed: bool) -> Container<'_> {
-    // Loop device 7:99 need not exist: the cgroup is asked first.
-    let script = "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg >/dev/null && echo opened";
+    // In a tmpfs of the container's own: the mount that the test's directory is on may have `nodev`.
+    let script = "mknod /dev/kernel c 1 11 && : </dev/kernel && echo opened";
     case.script_with(script, |config| {
         for set in ["bounding", "effective", "permitted"] {
             let list = config["process"]["capabilities"][set]
@@ -373,6 +383,19 @@ fn unified_on_v2(case: &Case) {
     case.nothing_left();
 }
 
+fn hugetlb_on_v2(case: &Case) {
+    let file = "hugetlb.2MB.max";
+    let controllers = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers");
+    if !controllers.is_ok_and(|list| list.contains("hugetlb")) {
+        return; // A machine with v2 alone has it elsewhere, or not at all.
+    }
+    let _container = sleeper_with(case, |config| {
+        config["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
+    });
+    let value = fs::read_to_string(unified_cgroup(case).join(file)).expect("the file");
+    assert_eq!(value.trim(), "4194304");
+}
+
 fn controller_that_v2_lacks_is_refused(case: &Case) {
     let controllers = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers");
     if !controllers.is_ok_and(|list| !list.contains("memory")) {
@@ -383,6 +406,105 @@ fn controller_that_v2_lacks_is_refused(case: &Case) {
     });
     case.names(&container.run().code_is(1), &["memory"]);
     case.nothing_left();
+}
+
+/// A limit of each kind for [`has_all_limits`].
+fn with_all_limits(config: &mut Value) {
+    let resources = &mut config["linux"]["resources"];
+    resources["memory"] = json!({ "limit": 64 << 20, "swap": 96 << 20, "reservation": 16 << 20 });
+    resources["cpu"] = json!({ "shares": 512, "quota": 50_000, "period": 200_000, "cpus": "0", "mems": "0" });
+    resources["pids"] = json!({ "limit": 33 });
+    resources["blockIO"] = json!({ "weight": 500 });
+    resources["unified"] = json!({ "memory.high": (48 << 20).to_string() });
+}
+
+fn has_all_limits(container: &Container) {
+    for (file, expected) in [
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "33554432"),
+        ("memory.low", "16777216"),
+        ("memory.high", "50331648"),
+        ("cpu.max", "50000 200000"),
+        ("cpuset.cpus", "0"),
+        ("cpuset.mems", "0"),
+        ("pids.max", "33"),
+    ] {
+        assert_file(container, "", file, expected);
+    }
+    // How shares become a weight has changed over time; 100 is the default of both.
+    let weight = fs::read_to_string(cgroup(container, "").join("cpu.weight")).expect("cpu.weight");
+    let weight: u64 = weight.trim().parse().expect("a number");
+    assert!((10..100).contains(&weight), "cpu.weight is {weight}");
+}
+
+fn limits_on_v2(case: &Case) {
+    let container = sleeper_with(case, with_all_limits);
+    has_all_limits(&container);
+    let controllers = fs::read_to_string(cgroup(&container, "").join("cgroup.controllers"));
+    // What is not limited is still accounted.
+    assert!(controllers.expect("the list").contains("io"));
+}
+
+/// Docker writes zeros where nothing was asked for.
+fn no_limits_on_v2(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        let resources = &mut config["linux"]["resources"];
+        resources["memory"] = json!({ "disableOOMKiller": false });
+        resources["cpu"] = json!({ "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" });
+        resources["pids"] = json!({ "limit": -1 });
+        resources["blockIO"] = json!({ "weight": 0 });
+    });
+    assert_file(&container, "", "pids.max", "max");
+    assert_file(&container, "", "cpu.max", "max 100000");
+    assert_file(&container, "", "memory.max", "max");
+}
+
+/// A running container in a scope of `name`.
+fn scope_with<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+    let container = case.container_with(&["sleep", "100"], |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{name}"));
+        edit(config);
+    });
+    let bundle = container.bundle();
+    case.call(&[
+        "--systemd-cgroup",
+        "run",
+        "--detach",
+        "--bundle",
+        &bundle,
+        &container.id,
+    ])
+    .ok();
+    container
+}
+
+fn limits_of_a_systemd_scope(case: &Case) {
+    let container = scope_with(case, &case.mark, with_all_limits);
+    has_all_limits(&container);
+    // systemd writes what it knows anew whenever a unit changes: it must know all of it.
+    let reload = std::process::Command::new("systemctl")
+        .arg("daemon-reload")
+        .status();
+    assert!(reload.expect("systemctl starts").success());
+    has_all_limits(&container);
+    // The device filter is ours also where systemd has made the cgroup.
+    let output = container.exec(&["sh", "-c", "head -c 1 /dev/full >/dev/null && echo allowed"]);
+    assert_eq!(output.ok().stdout, "allowed\n");
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}
+
+/// A unit that has failed stays loaded, unless it is told not to, and its name with it.
+fn systemd_scope_is_free_again_after_a_failure(case: &Case) {
+    for _ in 0..2 {
+        let container = scope_with(case, &case.mark, |_| {});
+        case.call(&["pause", &container.id]).ok();
+        case.call(&["resume", &container.id]).ok();
+        container.kill("KILL").ok();
+        container.wait_for("stopped");
+        container.delete();
+        case.nothing_left();
+    }
 }
 
 fn systemd_scope(case: &Case) {

@@ -96,8 +96,18 @@ fn foreground_copies_both_ways(case: &Case) {
     case.nothing_left();
 }
 
+/// A script that shows the terminal's size. runc sets it when the program may be running already.
+fn show_size(case: &Case) -> &'static str {
+    if case.runtime.ours {
+        "stty size"
+    } else {
+        "until stty size 2>/dev/null | grep -v '0 0'; do sleep 0.05; done"
+    }
+}
+
 fn foreground_has_the_size_of_the_outer_terminal(case: &Case) {
-    let container = case.script_with("stty size; read end", on_a_terminal);
+    let script = format!("{}; read end", show_size(case));
+    let container = case.script_with(&script, on_a_terminal);
     let (mut terminal, slave) = Terminal::open(31, 99);
     let run = run_on(&container, &slave);
     terminal.expect("31 99");
@@ -106,8 +116,9 @@ fn foreground_has_the_size_of_the_outer_terminal(case: &Case) {
 }
 
 fn foreground_follows_a_change_of_size(case: &Case) {
-    let script = "trap 'stty size' WINCH; stty size; echo ready; while :; do sleep 0.05; done";
-    let container = case.script_with(script, on_a_terminal);
+    let show = show_size(case);
+    let script = format!("trap 'stty size' WINCH; {show}; echo ready; while :; do sleep 0.05; done");
+    let container = case.script_with(&script, on_a_terminal);
     let (mut terminal, slave) = Terminal::open(31, 99);
     let run = run_on(&container, &slave);
     terminal.expect("31 99");

@@ -19,9 +19,9 @@ pub fn tests() -> Vec<Test> {
         test!(kill_of_init_between_create_and_start),
         test!(kill_of_a_run_in_the_foreground),
         test!(kill_of_an_exec),
-        test!(creates_of_one_id_at_once),
+        test!(creates_of_one_id_at_once).wrun_only("runc's creates of one id at once break each other"),
         test!(deletes_of_one_id_at_once),
-        test!(starts_of_one_id_at_once),
+        test!(starts_of_one_id_at_once).wrun_only("a second start of runc's can wait for ever"),
         test!(a_hundred_containers_at_once),
     ]
 }
@@ -113,9 +113,10 @@ fn kill_of_a_run_in_the_foreground(case: &Case) {
     container.wait_for_file("up");
     run.signal(rustix::process::Signal::KILL);
     run.wait().code_is(128 + 9);
-    assert_eq!(
+    // runc may be killed before it has noted the start.
+    assert_ne!(
         container.status(),
-        "running",
+        "stopped",
         "the container goes on without its run"
     );
     recovers(&container, "the end of run");
@@ -180,8 +181,7 @@ fn starts_of_one_id_at_once(case: &Case) {
         .map(crate::harness::command::Running::wait)
         .collect();
     let won = outputs.iter().filter(|output| output.status.success()).count();
-    // Two of runc's can both find it created; the kernel lets one through, and the other waits in vain or not.
-    assert!(won == 1 || !case.runtime.ours, "{outputs:#?}");
+    assert_eq!(won, 1, "{outputs:#?}");
     assert_eq!(container.status(), "running");
 }
 

@@ -20,8 +20,7 @@ pub fn tests() -> Vec<Test> {
         test!(failure_of_poststart_stops_the_container),
         test!(failure_of_poststop_still_deletes),
         test!(missing_program_is_a_failure),
-        test!(relative_path_is_refused)
-            .wrun_only("runc 1.1 looks a hook's relative path up from its own directory"),
+        test!(relative_path_is_refused),
         test!(poststop_runs_when_create_fails),
         test!(poststop_runs_for_a_forced_delete),
         test!(exec_runs_no_hook),

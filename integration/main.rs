@@ -12,9 +12,11 @@ mod exec;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod machine;
 mod namespaces;
 mod process;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod security;
 mod wasm;
@@ -39,10 +41,13 @@ fn main() -> ExitCode {
     suite.add("rootfs", rootfs::tests());
     suite.add("hooks", hooks::tests());
     suite.add("cgroups", cgroups::tests());
+    suite.add("machine", machine::tests());
     suite.add("faults", faults::tests());
     suite.add("security", security::tests());
     suite.add("wasm", wasm::tests());
     suite.add("docker", docker::tests());
+    suite.add("docker::wasm", docker::wasm_tests());
+    suite.add("rootless", rootless::tests());
     suite.add("errors", errors::tests());
     suite.run()
 }

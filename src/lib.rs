@@ -26,6 +26,7 @@ pub mod plan;
 pub mod cgroup;
 pub mod console;
 pub mod hooks;
+pub mod rdt;
 pub mod rootfs;
 pub mod security;
 pub mod state;

@@ -5,14 +5,25 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 
-/// How long a command may take on a busy machine before it counts as hung.
+/// How long a command may take on a busy machine before it counts as hung; times [`patience`].
 pub const LIMIT: Duration = Duration::from_secs(40);
+
+/// By how much this machine is slower than those the limits are made for: `WRUN_TEST_PATIENCE`, by default 1.
+pub fn patience() -> u32 {
+    static PATIENCE: OnceLock<u32> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        std::env::var("WRUN_TEST_PATIENCE").map_or(1, |factor| {
+            factor.parse().expect("WRUN_TEST_PATIENCE is a whole number")
+        })
+    })
+}
 
 /// What a command did.
 #[derive(Debug, Clone)]
@@ -152,7 +163,7 @@ impl Running {
         read(&self.stdout)
     }
 
-    /// Waits for the end, at most [`LIMIT`].
+    /// Waits for the end, at most [`LIMIT`] times [`patience`].
     #[track_caller]
     pub fn wait(mut self) -> Output {
         let finished = wait_for_exit(self.pid(), LIMIT);
@@ -171,12 +182,12 @@ impl Running {
     }
 }
 
-/// Waits until process `id` has ended or `limit` has passed; whether it has ended.
+/// Waits until process `id` has ended or `limit` times [`patience`] has passed; whether it has ended.
 pub fn wait_for_exit(id: i32, limit: Duration) -> bool {
     let Ok(pidfd) = pidfd_open(pid(id), PidfdFlags::empty()) else {
         return true;
     };
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + limit * patience();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).expect("a minute fits a timespec");
@@ -189,10 +200,10 @@ pub fn wait_for_exit(id: i32, limit: Duration) -> bool {
     }
 }
 
-/// Polls `condition` until it gives a value; panics with `what` after [`LIMIT`].
+/// Polls `condition` until it gives a value; panics with `what` after [`LIMIT`] times [`patience`].
 #[track_caller]
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + LIMIT * patience();
     loop {
         if let Some(value) = condition() {
             return value;

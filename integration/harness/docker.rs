@@ -9,13 +9,19 @@ use std::time::Duration;
 
 use super::bundle;
 use super::case::{Case, MARK, base, text};
-use super::command::{LIMIT, Output, eventually, read, wait_for_exit};
+use super::command::{LIMIT, Output, eventually, patience, read, wait_for_exit};
+use super::facts::Need;
 use super::guest;
 use super::leaks::cgroups;
 use super::runtime::Runtime;
 
 /// The image of busybox, without an entry point.
 pub const NATIVE: &str = "native:test";
+
+/// What precedes the daemon in its namespaces. The loopback device is for published ports; and the machine's
+/// own containerd must be out of sight, or the daemon would use that one, which does not see its mounts.
+const PREPARE: &str = "busybox ip link set lo up && { ! test -d /run/containerd || \
+     mount -t tmpfs none /run/containerd; } && exec \"$@\"";
 
 /// A running daemon.
 pub struct Daemon {
@@ -32,9 +38,8 @@ impl Daemon {
         fs::create_dir_all(dir).expect("a directory for the daemon");
         let path = |name: &str| text(&dir.join(name));
         let mut command = Command::new("unshare");
-        // The loopback device is for published ports.
         command.args(["-m", "-n", "--propagation", "private", "sh", "-c"]);
-        command.args(["busybox ip link set lo up && exec \"$@\"", "sh", "dockerd"]);
+        command.args([PREPARE, "sh", "dockerd"]);
         command.args([
             "--data-root",
             &path("data"),
@@ -71,7 +76,7 @@ impl Daemon {
         while !up().is_ok_and(|status| status.success()) {
             tries += 1;
             assert!(
-                tries < 150,
+                tries < 150 * patience(),
                 "dockerd does not answer:\n{}",
                 read(&dir.join("log"))
             );
@@ -148,8 +153,14 @@ impl Drop for Daemon {
     }
 }
 
-/// The cgroup of a daemon's containers, named after its directory.
+/// The cgroup of a daemon's containers, named after its directory: a slice of systemd where Docker asks
+/// systemd for cgroups.
 fn cgroup_parent(dir: &Path) -> String {
+    if Need::Systemd.missing().is_none() && Need::CgroupV2.missing().is_none() {
+        // A dash in a slice's name would put it below another slice.
+        let name = text(dir).replace(['/', '.', '-'], "_");
+        return format!("docker{name}.slice");
+    }
     let name = text(dir).replace(['/', '.'], "-");
     format!("/docker{name}")
 }

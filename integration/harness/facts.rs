@@ -17,6 +17,8 @@ pub enum Need {
     Selinux,
     /// Controllers are mounted as cgroup v1 hierarchies.
     CgroupV1,
+    /// All controllers are in the one tree of cgroup v2.
+    CgroupV2,
     /// A cgroup v2 tree can be mounted in a mount namespace of our own.
     UnifiedTree,
     /// Docker's daemon and client.
@@ -27,6 +29,16 @@ pub enum Need {
     RaiseLimits,
     /// Time namespaces (Linux 5.6, CONFIG_TIME_NS).
     TimeNamespace,
+    /// CPUs 0 and 1 are ours to run on.
+    TwoCpus,
+    /// Memory policies (CONFIG_NUMA).
+    Numa,
+    /// Pairs of network devices can be made in a network namespace of our own.
+    Veth,
+    /// resctrl is mounted: a CPU with RDT and an administrator who wants it.
+    Resctrl,
+    /// resctrl is not mounted.
+    NoResctrl,
 }
 
 impl Need {
@@ -45,6 +57,14 @@ impl Need {
             Need::CgroupV1 => unless(
                 Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists(),
                 "this machine has no cgroup v1 hierarchies",
+            ),
+            Need::CgroupV2 => unless(
+                std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|list| {
+                    ["memory", "cpu", "cpuset", "pids"]
+                        .iter()
+                        .all(|name| list.split_whitespace().any(|own| own == *name))
+                }),
+                "this machine's controllers are not in a cgroup v2 tree",
             ),
             Need::UnifiedTree => unless(
                 succeeds("unshare", &["-m", "sh", "-c", MOUNT_UNIFIED, "x", "true"]),
@@ -66,8 +86,34 @@ impl Need {
                 Path::new("/proc/self/ns/time").exists(),
                 "this kernel has no time namespaces",
             ),
+            Need::TwoCpus => unless(
+                succeeds(
+                    "taskset",
+                    &["-c", "0,1", "sh", "-c", "taskset -cp $$ | grep -Eq '(0,1|0-1)$'"],
+                ),
+                "CPUs 0 and 1 are not both ours",
+            ),
+            Need::Numa => unless(
+                Path::new("/proc/self/numa_maps").exists(),
+                "this kernel has no NUMA",
+            ),
+            Need::Veth => unless(
+                succeeds(
+                    "unshare",
+                    &[
+                        "-n", "ip", "link", "add", "outer", "type", "veth", "peer", "name", "inner",
+                    ],
+                ),
+                "no veth devices can be made here (package iproute2)",
+            ),
+            Need::Resctrl => unless(resctrl(), "resctrl is not mounted"),
+            Need::NoResctrl => unless(!resctrl(), "resctrl is mounted"),
         }
     }
+}
+
+fn resctrl() -> bool {
+    std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(" - resctrl "))
 }
 
 /// Where a program is, by PATH and by the places that PATH often lacks for a normal user.

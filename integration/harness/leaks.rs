@@ -11,7 +11,7 @@ pub fn find(case: &Case) -> Vec<String> {
     left.extend(state(case).iter().map(|path| format!("state {}", path.display())));
     // A killed process is a zombie for a moment, and its cgroup is busy so long.
     let mut others = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..50 * command::patience() {
         others.clear();
         others.extend(
             processes(case)

@@ -13,7 +13,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::command::LIMIT;
+use super::command::{LIMIT, patience};
 
 /// The master's end of a terminal, and all that has been read from it.
 pub struct Terminal {
@@ -61,7 +61,7 @@ impl Terminal {
     /// Reads until `text` has been seen; everything read so far.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> &str {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + LIMIT * patience();
         while !self.seen.contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "{text:?} never came; seen: {:?}", self.seen);
@@ -110,7 +110,7 @@ impl DescriptorSocket {
     #[track_caller]
     pub fn receive_with_data(&self) -> (String, OwnedFd) {
         let timeout = Timespec {
-            tv_sec: 20,
+            tv_sec: 20 * i64::from(patience()),
             tv_nsec: 0,
         };
         let ready = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)).expect("poll");

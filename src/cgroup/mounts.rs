@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::CgroupError;
+use crate::sys::mountinfo;
 
 /// Where the one tree of v2 is; every distribution and runtime has it there.
 pub(super) const V2_ROOT: &str = "/sys/fs/cgroup";
@@ -65,50 +66,31 @@ fn io_error(action: &'static str, path: &str, source: io::Error) -> CgroupError 
     }
 }
 
-/// Lines of proc_pid_mountinfo(5) whose type is cgroup or cgroup2, the first mount of each tree.
+/// The first mount of each cgroup tree.
 fn parse_mountinfo(text: &str) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
-    for line in text.lines() {
-        let Some((left, right)) = line.split_once(" - cgroup") else {
-            continue;
-        };
-        let mut left = left.split(' ').skip(3);
-        let (Some(root), Some(point)) = (left.next(), left.next()) else {
-            continue;
-        };
-        let controllers: Vec<String> = if right.starts_with("2 ") {
-            vec![String::new()]
-        } else {
-            let options = right.rsplit(' ').next().unwrap_or_default();
-            options
-                .split(',')
-                .filter(|option| CONTROLLERS.contains(option))
-                .map(str::to_owned)
-                .collect()
+    for line in mountinfo::lines(text) {
+        let controllers: Vec<String> = match line.fstype {
+            "cgroup2" => vec![String::new()],
+            "cgroup" => {
+                let known = line
+                    .options
+                    .split(',')
+                    .filter(|option| CONTROLLERS.contains(option));
+                known.map(str::to_owned).collect()
+            }
+            _ => continue,
         };
         if controllers.is_empty() || mounts.iter().any(|mount| mount.controllers == controllers) {
             continue;
         }
         mounts.push(Mount {
             controllers,
-            point: unescape(point),
-            root: unescape(root),
+            point: line.point,
+            root: line.root,
         });
     }
     mounts
-}
-
-/// Space, tab, newline and backslash are written as three octal digits.
-fn unescape(field: &str) -> PathBuf {
-    if !field.contains('\\') {
-        return PathBuf::from(field);
-    }
-    let path = field
-        .replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\012", "\n")
-        .replace("\\134", "\\");
-    PathBuf::from(path)
 }
 
 /// Lines of `/proc/PID/cgroup`: `hierarchy:controllers:path` (cgroups(7)).
@@ -177,11 +159,6 @@ mod tests {
                 (String::new(), "/sys/fs/cgroup/unified"),
             ]
         );
-    }
-
-    #[test]
-    fn mount_points_are_unescaped() {
-        assert_eq!(unescape("/mnt/a\\040b\\134c"), PathBuf::from("/mnt/a b\\c"));
     }
 
     #[test]

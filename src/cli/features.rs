@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Invocation, log::Log, version, write_stdout};
 use crate::plan::namespaces::Kind;
 use crate::security::seccomp_names;
+use crate::spec::model::{MemoryPolicyFlag, MemoryPolicyMode};
 use crate::spec::{annotations, capabilities, mount_options};
 
 /// Print as JSON what wrun can do.
@@ -60,7 +61,8 @@ struct Linux {
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    memory_policy: MemoryPolicy,
+    intel_rdt: IntelRdt,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
 }
@@ -90,6 +92,19 @@ struct Seccomp {
 #[derive(Debug, Serialize)]
 struct Enabled {
     enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryPolicy {
+    modes: [MemoryPolicyMode; 7],
+    flags: [MemoryPolicyFlag; 3],
+}
+
+#[derive(Debug, Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,11 +153,19 @@ fn linux() -> Linux {
         },
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
-        intel_rdt: Enabled { enabled: false },
+        memory_policy: MemoryPolicy {
+            modes: MemoryPolicyMode::ALL,
+            flags: MemoryPolicyFlag::ALL,
+        },
+        intel_rdt: IntelRdt {
+            enabled: true,
+            schemata: true,
+            monitoring: true,
+        },
         mount_extensions: MountExtensions {
             idmap: Enabled { enabled: true },
         },
-        net_devices: Enabled { enabled: false },
+        net_devices: Enabled { enabled: true },
     }
 }
 
@@ -177,6 +200,8 @@ mod tests {
         for word in [
             "\"rro\"",
             "\"tmpcopyup\"",
+            "\"MPOL_WEIGHTED_INTERLEAVE\"",
+            "\"MPOL_F_STATIC_NODES\"",
             "\"module.wasm.image/variant\"",
             "\"run.oci.handler\"",
         ] {

@@ -10,14 +10,15 @@ use std::path::Path;
 use nix::unistd::Pid;
 
 use super::stored::store;
-use super::{Context, CreateOptions, Error, delete};
+use super::{Context, CreateOptions, Error, begin, delete};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleSocket, Relay};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan};
-use crate::process::{Launch, Service, protect_executable, send_bytes};
+use crate::process::{Launch, Service, send_bytes};
+use crate::rdt;
 use crate::security::seccomp::Program as Filter;
 use crate::security::seccomp_cache;
 use crate::spec::Spec;
@@ -43,8 +44,7 @@ pub(super) struct Created {
 /// Makes a container.
 pub fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Error> {
     let host = Host::probe(context.rootless);
-    // First of all: it may start the program anew.
-    protect_executable()?;
+    begin(options.preserve_fds + options.listen_fds)?;
     create_with(context, options, &host, Terminal::Socket, None).map(|_| ())
 }
 
@@ -65,6 +65,7 @@ pub(super) fn create_with(
         context,
         entry: &entry,
         cgroup: None,
+        rdt: None,
         child: None,
         record: None,
     };
@@ -120,6 +121,7 @@ struct Making<'a> {
     context: &'a Context<'a>,
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
+    rdt: Option<rdt::Group>,
     child: Option<crate::process::Child>,
     /// Set when there is a process, whose end the poststop hooks then follow.
     record: Option<Record>,
@@ -142,7 +144,13 @@ impl Making<'_> {
     ) -> Result<Created, Error> {
         let _lock = self.entry.lock()?;
         let located = Cgroup::locate(&plan.cgroup)?;
+        let rdt = plan
+            .rdt
+            .as_ref()
+            .map(|rdt| rdt::Group::locate(rdt, &plan.id))
+            .transpose()?;
         let mut record = first_record(plan, bundle, host, &located);
+        record.rdt = rdt.as_ref().map(|group| group.placement().clone());
         // Before the cgroup is made: whoever cleans up after us finds it by this.
         self.entry.write(&record)?;
         fault::point("parent:recorded");
@@ -150,6 +158,9 @@ impl Making<'_> {
         cgroup.make(&plan.cgroup)?;
         // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
         self.entry.write_config(bundle.config())?;
+        if let (Some(plan), Some(group)) = (&plan.rdt, rdt) {
+            self.rdt.insert(group).make(plan)?;
+        }
         fault::point("parent:cgroup");
         let launched = Launch {
             plan,
@@ -207,12 +218,17 @@ impl Making<'_> {
             child.end();
         }
         let id = self.entry.id();
+        // Somebody may have deleted it by force meanwhile, and another have taken the id.
+        let Ok(_lock) = self.entry.lock() else { return };
         if let Some(cgroup) = &mut self.cgroup {
             for result in [cgroup.kill_and_wait(), cgroup.discard()] {
                 if let Err(error) = result {
                     (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
                 }
             }
+        }
+        if let Some(Err(error)) = self.rdt.as_mut().map(rdt::Group::discard) {
+            (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
         }
         if let Some(record) = &self.record {
             delete::poststop(self.context, record);
@@ -235,6 +251,7 @@ fn first_record(plan: &Plan, bundle: &Bundle, host: &Host, cgroup: &Cgroup) -> R
         created: now(),
         annotations: plan.annotations.clone(),
         placement: cgroup.placement(),
+        rdt: None,
         namespaces: Kind::ALL
             .into_iter()
             .filter(|kind| namespaces.has(*kind))
@@ -260,16 +277,23 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<(), Error>
         .file_name()
         .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EISDIR)))?;
     let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    let mut file = OpenOptions::new()
+    // One that a killed predecessor left; a link that somebody planted is not followed.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let written = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o666)
         .open(&temporary)
-        .map_err(failed)?;
-    file.write_all(pid.to_string().as_bytes())
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(failed)
+        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        // The error of writing is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+        failed(error)
+    })
 }
 
 /// Sends the pidfd to a unix socket, as runc does.

@@ -6,9 +6,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use super::stored::{init_pidfd, refuse, status_of, store};
-use super::{Context, Error};
+use super::{Context, Error, close_to_others};
 use crate::cgroup::Cgroup;
 use crate::hooks;
+use crate::rdt;
 use crate::state::{Entry, HookState, Record, StateError, Status, Verb};
 
 /// How long the kernel gets to end a killed process.
@@ -16,6 +17,7 @@ const KILL_SECONDS: i64 = 10;
 
 /// Removes a stopped or merely created container; with `force` any, and none is fine too.
 pub fn delete(context: &Context<'_>, id: &str, force: bool) -> Result<(), Error> {
+    close_to_others()?;
     let entry = match store(context).open(id) {
         Err(StateError::NotExist { .. }) if force => return Ok(()),
         other => other?,
@@ -54,6 +56,9 @@ pub(super) fn remove(context: &Context<'_>, entry: &Entry, force: bool) -> Resul
         end_processes(&record)?;
         cgroup.kill_and_wait()?;
         cgroup.remove()?;
+        if let Some(placement) = &record.rdt {
+            rdt::remove(placement)?;
+        }
     } else if cgroup.is_empty()? {
         // Whether its creator got as far as making the cgroup is not known; with processes in it, it is
         // another container's.

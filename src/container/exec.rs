@@ -4,14 +4,14 @@ use std::os::fd::AsFd;
 
 use super::create::{send_pidfd, write_pid_file};
 use super::stored::{init_pidfd, permitted, refuse, store};
-use super::{Context, Error, ExecOptions, ExecRequest};
+use super::{Context, Error, ExecOptions, ExecRequest, begin};
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleSocket, Relay};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
 use crate::plan::{Workload, exec};
-use crate::process::{Child, Exec, Service, protect_executable};
+use crate::process::{Child, Exec, Service};
 use crate::security::seccomp_cache;
 use crate::spec::{self, Spec};
 use crate::state::{Refused, Status, Verb};
@@ -19,7 +19,7 @@ use crate::state::{Refused, Status, Verb};
 /// Runs a process in a container. Detached, the result is 0 once it runs; otherwise its exit code.
 pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     let host = Host::probe(context.rootless);
-    protect_executable()?;
+    begin(options.preserve_fds + options.listen_fds)?;
     let entry = store(context).open(&options.id)?;
     let (record, _) = permitted(
         &entry,
@@ -65,6 +65,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         init,
         namespaces: &record.namespaces,
         entry: cgroup.entry_for_exec(&options.cgroup, init_pid)?,
+        rootless: host.rootless(),
         filter,
         relay: relay.as_ref(),
         preserve_fds: options.preserve_fds,

@@ -14,11 +14,14 @@ pub fn kill(context: &Context<'_>, id: &str, signal: i32, all: bool) -> Result<(
     let entry = store(context).open(id)?;
     if all {
         let record = entry.read()?;
-        return Ok(Cgroup::open(&record.placement).signal_all(signal)?);
+        if !record.placement.paths.is_empty() {
+            return Ok(Cgroup::open(&record.placement).signal_all(signal)?);
+        }
+        // Without a cgroup there is no list of its processes; the end of the first ends those of its namespace.
     }
     let (record, _) = permitted(&entry, Verb::Kill)?;
     signal_init(&record, signal)?;
-    if signal == libc::SIGKILL && !record.own_pid_namespace {
+    if signal == libc::SIGKILL && !record.own_pid_namespace && !record.placement.paths.is_empty() {
         // Where the pid namespace is shared, the death of the first process does not end the others.
         Cgroup::open(&record.placement).signal_all(signal)?;
     }

@@ -110,6 +110,8 @@ pub enum Error {
     #[error(transparent)]
     Hook(#[from] crate::hooks::HookError),
     #[error(transparent)]
+    Rdt(#[from] crate::rdt::RdtError),
+    #[error(transparent)]
     Security(#[from] crate::security::SecurityError),
     #[error(transparent)]
     Console(#[from] crate::console::ConsoleError),
@@ -130,6 +132,8 @@ pub enum Error {
         action: &'static str,
         source: io::Error,
     },
+    #[error("--preserve-fds, LISTEN_FDS: not all of these descriptors, from 3 on, are open")]
+    Passed(#[source] io::Error),
     #[error("{0}")]
     Usage(&'static str),
     #[error("container {id} has processes that do not end: {pids:?}")]
@@ -142,4 +146,17 @@ pub enum Error {
 fn filter_cache(host: &crate::host::Host) -> Option<PathBuf> {
     // Beside the compiled Wasm. Without a place each filter is compiled anew, which is slower and as good.
     crate::workload::wasm::default_dir(host.rootless()).ok()
+}
+
+/// The first thing that a command does whose process enters a container: it goes on in a protected executable,
+/// and what its caller left open reaches nobody but the container, and that only as far as it was said.
+fn begin(passed_fds: u32) -> Result<(), Error> {
+    crate::process::protect_executable()?;
+    crate::sys::fd::check_passed(passed_fds).map_err(Error::Passed)?;
+    close_to_others()
+}
+
+/// Keeps our descriptors, and those of our caller, out of hooks and other programs that we start.
+fn close_to_others() -> Result<(), Error> {
+    crate::sys::fd::cloexec_from(3).map_err(Error::Passed)
 }

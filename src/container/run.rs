@@ -6,10 +6,9 @@ use rustix::process::Pid;
 
 use super::create::{Created, Terminal, create_with};
 use super::stored::store;
-use super::{Context, Error, RunOptions, delete, start};
+use super::{Context, Error, RunOptions, begin, delete, start};
 use crate::console::Relay;
 use crate::host::Host;
-use crate::process::protect_executable;
 
 /// Runs a container. In the foreground the result is its exit code, and it is deleted unless it is to be kept.
 pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
@@ -18,8 +17,7 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
         move |source| Error::Process { id, action, source }
     };
     let host = Host::probe(context.rootless);
-    // First of all: it may start the program anew.
-    protect_executable()?;
+    begin(options.create.preserve_fds + options.create.listen_fds)?;
     if options.detach {
         create_with(context, &options.create, &host, Terminal::Socket, None)?;
         return match start(context, &options.create.id) {

@@ -1,7 +1,7 @@
 //! `start`: lets a created container's program run.
 
 use super::stored::{permitted, refuse, store};
-use super::{Context, Error, delete};
+use super::{Context, Error, close_to_others, delete};
 use crate::hooks;
 use crate::process::gate::{self, Opened};
 use crate::state::{HookState, Record, Refused, Status, Verb};
@@ -9,6 +9,7 @@ use crate::state::{HookState, Record, Refused, Status, Verb};
 /// Opens the gate and waits until the program runs, or could not be run. Then runs the poststart hooks: a
 /// failing one ends the container, as the runtime spec demands.
 pub fn start(context: &Context<'_>, id: &str) -> Result<(), Error> {
+    close_to_others()?;
     let entry = store(context).open(id)?;
     let record = {
         let _lock = entry.lock()?;

@@ -118,6 +118,9 @@ fn with_container_defaults(mut process: model::Process, container: &Spec) -> mod
     if process.scheduler.is_none() {
         process.scheduler.clone_from(&own.scheduler);
     }
+    if process.exec_cpu_affinity.is_none() {
+        process.exec_cpu_affinity.clone_from(&own.exec_cpu_affinity);
+    }
     process
 }
 

@@ -9,7 +9,9 @@ pub mod exec;
 mod golden;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod process;
+pub mod rdt;
 pub mod seccomp;
 
 use std::collections::BTreeMap;
@@ -38,6 +40,10 @@ pub struct Plan {
     pub namespaces: namespaces::Namespaces,
     pub rootfs: mounts::Rootfs,
     pub cgroup: cgroup::CgroupPlan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<rdt::Rdt>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net_devices: Vec<net_devices::NetDevice>,
     /// `None` where config.json has no process: `create` works, `start` refuses.
     pub process: Option<process::Process>,
     pub workload: Workload,
@@ -108,13 +114,16 @@ impl Plan {
     /// Decides all that `create` will do.
     pub fn new(spec: &Spec, options: &Options, host: &Host) -> Result<Self, PlanError> {
         let config = &spec.config;
+        let namespaces = namespaces::build(spec, host)?;
         Ok(Self {
             oci_version: config.oci_version.clone().unwrap_or_default(),
             id: options.id.clone(),
             bundle: options.bundle.clone(),
-            namespaces: namespaces::build(spec, host)?,
+            net_devices: net_devices::build(spec, &namespaces, host)?,
+            namespaces,
             rootfs: mounts::build(spec, options, host)?,
             cgroup: cgroup_plan(spec, options, host)?,
+            rdt: rdt::build(spec, options)?,
             process: process::build(spec, options, host)?,
             workload: annotations::workload(&config.annotations, options.wasm_required)?,
             hooks: hooks(&config.hooks),

@@ -34,6 +34,11 @@ pub struct Process {
     pub personality: Option<u32>,
     pub scheduler: Option<Scheduler>,
     pub io_priority: Option<IoPriority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// For processes that `exec` adds; the first process does not heed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,6 +88,26 @@ pub struct IoPriority {
     pub class: u16,
     /// 0 to 7.
     pub level: u16,
+}
+
+/// The arguments of set_mempolicy(2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemoryPolicy {
+    /// MPOL_* of linux/mempolicy.h.
+    pub mode: u32,
+    /// MPOL_F_* bits.
+    pub flags: u32,
+    /// At most 1023 each; may be empty.
+    pub nodes: Vec<u32>,
+}
+
+/// CPUs to run on (sched_setaffinity(2)), at most 1023 each; an empty list changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CpuAffinity {
+    /// Set before the process is in the container's cgroup.
+    pub initial: Vec<u32>,
+    /// Set when it is; `final` in config.json.
+    pub last: Vec<u32>,
 }
 
 /// One limit of setrlimit(2).
@@ -145,6 +170,15 @@ pub(super) fn convert(
             class: priority.class as u16,
             // Levels out of range do not pass the checks of the spec.
             level: priority.priority as u16,
+        }),
+        memory_policy: linux.memory_policy.as_ref().map(|policy| MemoryPolicy {
+            mode: policy.mode as u32,
+            flags: policy.flags.iter().fold(0, |bits, flag| bits | *flag as u32),
+            nodes: policy.nodes.numbers().to_vec(),
+        }),
+        exec_cpu_affinity: process.exec_cpu_affinity.as_ref().map(|affinity| CpuAffinity {
+            initial: affinity.initial.numbers().to_vec(),
+            last: affinity.last.numbers().to_vec(),
         }),
     })
 }

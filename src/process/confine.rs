@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::program::{self, Program, ProgramError};
+use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use crate::console::{ConsoleError, Terminal};
 use crate::plan::Workload;
 use crate::plan::process::Process;
-use crate::rootfs::{RootfsError, hide_own_process};
+use crate::rootfs::{RootfsError, enter_guest_view};
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
 use crate::security::{
-    ProcDirectory, SecurityError, keyring, lsm, no_new_privileges, personality, rlimits, scheduling, seccomp,
-    user,
+    ProcDirectory, SecurityError, keyring, lsm, memory_policy, no_new_privileges, personality, rlimits,
+    scheduling, seccomp, user,
 };
 use crate::workload::native::{Native, NativeError};
 use crate::workload::wasm::{self, Guest, GuestKind};
@@ -73,6 +74,8 @@ pub enum Confined {
         code: OwnedFd,
         kind: GuestKind,
         guest: Guest,
+        /// See [`enter_guest_view`].
+        view: OwnedFd,
     },
     /// config.json has no process: there is nothing to run.
     Nothing,
@@ -81,46 +84,34 @@ pub enum Confined {
 impl Confinement<'_> {
     pub fn confine(mut self) -> Result<Confined, ConfineError> {
         let process = self.process;
-        let proc_self = ProcDirectory::new(self.proc_self.as_fd());
-        if process.new_keyring {
-            self.join_keyring(proc_self)?;
-        }
-        if let Some(profile) = &process.apparmor_profile {
-            lsm::set_apparmor_profile(proc_self, profile)?;
-        }
-        if let Some(label) = &process.selinux_label {
-            lsm::set_selinux_label(proc_self, label)?;
-        }
+        self.label()?;
         if process.no_new_privileges {
             no_new_privileges()?;
         }
         self.set_scheduling()?;
         // A terminal for the user: while we may still give files away.
-        if let Some(terminal) = self.terminal.take() {
-            terminal.give_to(process.user.uid, None)?;
-            terminal.take()?;
-        } else {
-            user::own_stdio(process.user.uid)?;
+        match self.terminal.take() {
+            Some(terminal) => {
+                terminal.give_to(process.user.uid, None)?;
+                terminal.take()?;
+            }
+            None => user::own_stdio(process.user.uid)?,
         }
         // What is left open of ours ends with execve(2); what the caller passed does not.
         crate::sys::fd::cloexec_from(3 + self.preserve).map_err(step("mark descriptors close-on-exec"))?;
+        crate::sys::fd::pass_on(self.preserve).map_err(step("pass descriptors on"))?;
         crate::sys::exec::default_sigpipe().map_err(step("reset SIGPIPE"))?;
-        let entered = enter(&process.cwd);
-        let guest = self.prepare_for_guest()?;
-        if !process.no_new_privileges {
+        let mut entered = enter(&process.cwd);
+        let view = self.prepare_for_guest()?;
+        if view.is_some() {
+            entered = enter(&process.cwd);
+        }
+        // Under no_new_privs, which a guest always has, it can wait until nothing but the program is left.
+        let early = !process.no_new_privileges && view.is_none();
+        if early {
             self.load_filter()?;
         }
-        if !self.user_namespace {
-            // With a user namespace the parent does it. Late, since a low limit on files would hinder the rest.
-            rlimits::apply(None, &process.rlimits)?;
-        }
-        user::set_umask(process.user.umask);
-        let ungranted = user::switch(&process.user, &process.capabilities, proc_self)?;
-        if !ungranted.is_empty() {
-            self.channel.send(&Message::Warning {
-                text: ungranted.to_string(),
-            })?;
-        }
+        self.become_user()?;
         // A directory that only the user may enter, such as one on NFS.
         entered
             .or_else(|_| enter(&process.cwd))
@@ -128,32 +119,64 @@ impl Confinement<'_> {
                 path: process.cwd.clone(),
                 source,
             })?;
-        let confined = self.find_program()?;
-        if matches!(confined, Confined::Wasm { .. }) && !guest {
-            return Err(ConfineError::Changed(process.args[0].clone()));
-        }
-        if process.no_new_privileges {
+        let confined = self.find_program(view)?;
+        if !early {
             self.load_filter()?;
         }
         Ok(confined)
     }
 
+    /// Keyring and labels, which need the trusted procfs.
+    fn label(&self) -> Result<(), SecurityError> {
+        let proc_self = ProcDirectory::new(self.proc_self.as_fd());
+        if self.process.new_keyring {
+            self.join_keyring(proc_self)?;
+        }
+        if let Some(profile) = &self.process.apparmor_profile {
+            lsm::set_apparmor_profile(proc_self, profile)?;
+        }
+        if let Some(label) = &self.process.selinux_label {
+            lsm::set_selinux_label(proc_self, label)?;
+        }
+        Ok(())
+    }
+
+    fn become_user(&self) -> Result<(), ConfineError> {
+        let process = self.process;
+        if !self.user_namespace {
+            // With a user namespace the parent does it. Late, since a low limit on files would hinder the rest.
+            rlimits::apply(None, &process.rlimits)?;
+        }
+        user::set_umask(process.user.umask);
+        let proc_self = ProcDirectory::new(self.proc_self.as_fd());
+        let ungranted = user::switch(&process.user, &process.capabilities, proc_self)?;
+        if !ungranted.is_empty() {
+            self.channel.send(&Message::Warning {
+                text: ungranted.to_string(),
+            })?;
+        }
+        // A change of ids may have undone it (fs.suid_dumpable of proc(5)); a filter that is loaded may refuse.
+        match undumpable() {
+            Err(ProtectError::Dumpable(error)) if self.filter.is_none() => {
+                Err(step("make this process undumpable")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Looks whether the program will be Wasm, while there are the rights to prepare for that: a guest's file
     /// accesses are made by this very process, which must not be able to open itself.
-    fn prepare_for_guest(&self) -> Result<bool, ConfineError> {
+    fn prepare_for_guest(&self) -> Result<Option<OwnedFd>, ConfineError> {
         // What cannot be found now is found, or its absence told, with the user's rights.
         if !matches!(
             program::find(self.process, self.workload),
             Ok(Program::Wasm { .. })
         ) {
-            return Ok(false);
+            return Ok(None);
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open("/", flags, Mode::empty())
-            .map_err(|error| step("open the root")(error.into()))?;
-        hide_own_process(root.as_fd())?;
+        let view = enter_guest_view(self.proc_self.as_fd())?;
         no_new_privileges()?;
-        Ok(true)
+        Ok(Some(view))
     }
 
     fn join_keyring(&self, proc_self: ProcDirectory<'_>) -> Result<(), SecurityError> {
@@ -175,6 +198,9 @@ impl Confinement<'_> {
         if let Some(domain) = self.process.personality {
             personality::set(domain)?;
         }
+        if let Some(policy) = &self.process.memory_policy {
+            memory_policy::set(policy)?;
+        }
         Ok(())
     }
 
@@ -188,7 +214,7 @@ impl Confinement<'_> {
     }
 
     /// With the rights of the user, and under what is already in force.
-    fn find_program(&self) -> Result<Confined, ConfineError> {
+    fn find_program(&self, view: Option<OwnedFd>) -> Result<Confined, ConfineError> {
         let process = self.process;
         match program::find(process, self.workload)? {
             Program::Native(path) => Ok(Confined::Native(Native::new(
@@ -196,7 +222,10 @@ impl Confinement<'_> {
                 &process.args,
                 &self.environment(),
             )?)),
-            Program::Wasm { file, name, export } => self.fetch_code(file, name, export),
+            Program::Wasm { file, name, export } => {
+                let view = view.ok_or_else(|| ConfineError::Changed(name.clone()))?;
+                self.fetch_code(file, name, export, view)
+            }
         }
     }
 
@@ -214,6 +243,7 @@ impl Confinement<'_> {
         file: OwnedFd,
         name: String,
         export: Option<String>,
+        view: OwnedFd,
     ) -> Result<Confined, ConfineError> {
         self.channel
             .send_with(&Message::Module { name, export }, file.as_fd())?;
@@ -232,7 +262,12 @@ impl Confinement<'_> {
             cwd: self.process.cwd.clone(),
             memory_limit: self.memory_limit,
         };
-        Ok(Confined::Wasm { code, kind, guest })
+        Ok(Confined::Wasm {
+            code,
+            kind,
+            guest,
+            view,
+        })
     }
 }
 
@@ -254,9 +289,14 @@ impl Confined {
     pub fn run(self, listen_fds: u32, preserve_fds: u32) -> Result<u8, ConfineError> {
         match self {
             Self::Native(native) => Err(native.exec(listen_fds).into()),
-            Self::Wasm { code, kind, guest } => {
+            Self::Wasm {
+                code,
+                kind,
+                guest,
+                view,
+            } => {
                 // What execve(2) closes for others. The gate is among it: from here on the guest runs.
-                let mut keep = vec![code.as_raw_fd()];
+                let mut keep = vec![code.as_raw_fd(), view.as_raw_fd()];
                 keep.extend((3..3 + listen_fds + preserve_fds).map(u32::cast_signed));
                 crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
                 Ok(wasm::run(code, &kind, guest))

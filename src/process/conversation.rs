@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::LaunchError;
 use super::protocol::{Channel, ChannelError, Message, send_bytes};
 use crate::cgroup::Cgroup;
-use crate::console::{ConsoleError, ConsoleSocket};
+use crate::console::{ConsoleError, ConsoleSocket, Waited};
 use crate::hooks;
 use crate::plan::Hooks;
 use crate::plan::process::Process;
@@ -97,7 +97,11 @@ impl Child {
     /// How the child ended without a word: killed, most likely by the cgroup's memory limit.
     fn ended(&self) -> LaunchError {
         match crate::console::reap(self.pidfd.as_fd()) {
-            Ok(waited) => LaunchError::Ended(format!("{waited:?}").to_lowercase()),
+            Ok(Waited::Signaled(9)) => {
+                LaunchError::Ended("killed (is the container's memory limit too low to start it?)".to_owned())
+            }
+            Ok(Waited::Signaled(signal)) => LaunchError::Ended(format!("ended by signal {signal}")),
+            Ok(Waited::Exited(code)) => LaunchError::Ended(format!("exit status {code}")),
             Err(error) => LaunchError::Ended(error.to_string()),
         }
     }

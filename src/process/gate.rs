@@ -86,9 +86,9 @@ pub fn open(state: BorrowedFd<'_>) -> io::Result<Opened> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let result = rustix::fs::openat(state, RESULT, flags, Mode::empty())?;
     rustix::fs::fcntl_setfl(&result, OFlags::RDONLY)?;
-    // From here on nobody may find a gate: if we are killed, the container runs and must count as running.
-    close(state)?;
     rustix::io::write(&gate, b"!")?;
+    // If we are killed before this, the gate is found without anybody who waits at it, which counts as open.
+    close(state)?;
     let mut text = String::new();
     File::from(result).read_to_string(&mut text)?;
     Ok(if text.is_empty() {

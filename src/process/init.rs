@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -15,8 +15,10 @@ use rustix::process::getpid;
 
 use super::confine::{Confined, Confinement};
 use super::gate::Gate;
+use super::join::JoinError;
+use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
-use super::spawn::{Join, SpawnError, enter_rest};
+use super::spawn::{Spawn, SpawnError};
 use crate::console::{ConsoleError, Terminal};
 use crate::hooks::{self, HookError};
 use crate::plan::Plan;
@@ -31,10 +33,10 @@ use crate::sys::fault;
 
 /// What init is born with.
 pub struct Birth<'a> {
+    pub spawn: Spawn<'a>,
     pub plan: &'a Plan,
     pub record: &'a Record,
     pub placement: &'a Placement,
-    pub join: Join,
     pub sources: Sources,
     pub filter: Option<Filter>,
     pub gate: Gate,
@@ -52,11 +54,17 @@ pub enum InitError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error(transparent)]
+    Protect(#[from] ProtectError),
+    #[error(transparent)]
     Channel(#[from] ChannelError),
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
     Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Security(#[from] crate::security::SecurityError),
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error(transparent)]
@@ -94,16 +102,16 @@ impl Birth<'_> {
     /// Everything up to the gate.
     fn prepare(&mut self) -> Result<Confined, InitError> {
         let plan = self.plan;
-        // First, so that no descriptor of the host is there when anything of the container is.
-        self.close_others()?;
         fault::point("init:cloned");
         self.channel
             .expect(|message| matches!(message, Message::Proceed))?;
         // A session of its own: no terminal of the host's can reach it, or be reached.
         rustix::process::setsid().map_err(step("start a session"))?;
-        rustix::process::umask(Mode::empty());
-        enter_rest(&self.join, &plan.namespaces.new)?;
+        let umask = rustix::process::umask(Mode::empty());
+        self.spawn.enter_rest()?;
         self.make_late_namespaces()?;
+        // Only now where the parent is no root, who could not have written the id maps otherwise.
+        undumpable()?;
         // While the host's /proc is at hand; everything that is later written about ourselves goes through this.
         let proc_self = open_proc_self().map_err(step("open /proc/self"))?;
         let mut sources = std::mem::take(&mut self.sources);
@@ -116,7 +124,7 @@ impl Birth<'_> {
         };
         tree.mount_all(&mut sources, &view)?;
         let user_namespace = plan.namespaces.has(Kind::User);
-        tree.make_devices(user_namespace)?;
+        tree.make_devices(user_namespace || plan.rootless)?;
         set_sysctls(&plan.namespaces)?;
         let terminal = self.make_terminal(&tree)?;
         fault::point("init:mounted");
@@ -124,12 +132,15 @@ impl Birth<'_> {
         let state = HookState::new(self.record, Status::Creating)
             .with_pid(getpid().as_raw_nonzero().get())
             .to_json();
+        // The hooks get the caller's mask, not the one under which we make files of given modes.
+        rustix::process::umask(umask);
         hooks::run(
             &plan.hooks.create_container,
             &state,
             "createContainer",
             Some(&plan.bundle),
         )?;
+        rustix::process::umask(Mode::empty());
         // After the hooks, which may mount things of their own that are then protected too.
         tree.protect_paths()?;
         let root = tree.pivot()?;
@@ -187,15 +198,6 @@ impl Birth<'_> {
         Ok(i32::from(confined.run(self.listen_fds, self.preserve_fds)?))
     }
 
-    fn close_others(&self) -> Result<(), InitError> {
-        let mut keep = vec![self.channel.as_fd().as_raw_fd()];
-        keep.extend(self.gate.descriptors());
-        keep.extend(self.join.descriptors().iter().map(AsRawFd::as_raw_fd));
-        keep.extend(self.sources.descriptors());
-        keep.extend((3..3 + self.preserve_fds + self.listen_fds).map(|fd| fd as i32));
-        crate::sys::exec::close_all_but(&keep).map_err(step("close the host's descriptors"))
-    }
-
     /// Namespaces that clone3(2) could not make, see [`super::spawn`].
     fn make_late_namespaces(&self) -> Result<(), InitError> {
         let namespaces = &self.plan.namespaces;
@@ -230,6 +232,8 @@ impl Birth<'_> {
         let tree = Tree::attach(&self.plan.rootfs, sources)?;
         if self.plan.namespaces.has(Kind::User) {
             become_root().map_err(step("become root of the user namespace"))?;
+            // A change of ids may have undone it (fs.suid_dumpable of proc(5)).
+            undumpable()?;
         }
         Ok(tree)
     }
@@ -352,6 +356,15 @@ fn set_sysctls(namespaces: &Namespaces) -> Result<(), InitError> {
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let sys = rustix::fs::open("/proc/sys", flags, Mode::empty()).map_err(step("open /proc/sys"))?;
+    if rustix::fs::fstatfs(&sys)
+        .map_err(step("examine /proc/sys"))?
+        .f_type
+        != PROC_MAGIC
+    {
+        return Err(step("trust /proc/sys: it is on no proc file system")(
+            io::Error::from_raw_os_error(libc::EXDEV),
+        ));
+    }
     for (key, value) in &namespaces.sysctl {
         // A dot in a name (of a network interface) is written as a slash, as in sysctl(8).
         let path: String = key

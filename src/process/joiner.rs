@@ -1,20 +1,25 @@
 //! `exec`: making a further process in a running container, with everything the first one got.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::confine::Confinement;
 use super::conversation::{Child, Service};
 use super::init::{InitError, become_root, open_proc_self, open_terminal, step};
+use super::join::Join;
+use super::protect::undumpable;
 use super::protocol::{Channel, Message};
-use super::spawn::{Join, Side, enter_rest, spawn};
+use super::spawn::{Side, Spawn, SpawnError};
 use super::{LaunchError, chain};
 use crate::cgroup::Entry;
 use crate::console::Relay;
 use crate::plan::Workload;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
+use crate::rdt;
+use crate::security::cpu_affinity;
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
 
@@ -28,6 +33,7 @@ pub struct Exec<'a> {
     /// Kinds in which the container differs from us.
     pub namespaces: &'a [Kind],
     pub entry: Entry,
+    pub rootless: bool,
     pub filter: Option<Filter>,
     pub relay: Option<&'a Relay>,
     pub preserve_fds: u32,
@@ -49,10 +55,23 @@ impl Exec<'_> {
             pidfd: init,
             kinds: self.namespaces.to_vec(),
         };
-        match spawn(&[], &join, &self.entry, (&ours, &theirs))? {
+        if let Some(affinity) = &self.process.exec_cpu_affinity {
+            // Of ourselves, so that the process is born with it.
+            cpu_affinity::set(&affinity.initial, "process.execCPUAffinity.initial")?;
+        }
+        let spawn = Spawn {
+            new: &[],
+            join: &join,
+            entry: &self.entry,
+            keep: (3..3 + self.preserve_fds + self.listen_fds)
+                .map(u32::cast_signed)
+                .collect(),
+            first: &|| self.first(),
+        };
+        match spawn.go(&ours, &theirs)? {
             Side::Child => Joiner {
-                exec: self,
-                join,
+                exec: &self,
+                spawn: &spawn,
                 channel: theirs,
             }
             .live(),
@@ -63,7 +82,7 @@ impl Exec<'_> {
                     pidfd,
                     channel: ours,
                 };
-                let served = self.set_up(&child).and_then(|()| child.serve(service));
+                let served = self.set_up(&child, service).and_then(|()| child.serve(service));
                 match served {
                     Ok(master) => Ok((child, master)),
                     Err(error) => {
@@ -75,18 +94,35 @@ impl Exec<'_> {
         }
     }
 
-    fn set_up(&self, child: &Child) -> Result<(), LaunchError> {
-        match self.process.oom_score_adj {
-            Some(adjustment) => super::launch::set_oom_score(child.pid, adjustment),
-            None => Ok(()),
+    fn set_up(&self, child: &Child, service: &Service<'_>) -> Result<(), LaunchError> {
+        if let Some(placement) = &service.record.rdt {
+            rdt::add(placement, child.pid.as_raw())?;
         }
+        Ok(())
+    }
+
+    /// The child's first steps, while it is not yet in the container.
+    fn first(&self) -> Result<(), SpawnError> {
+        let step = |action| move |error| SpawnError::Step(action, error);
+        if let Some(relay) = self.relay {
+            // A blocked SIGTERM would be inherited by the program.
+            relay.restore().map_err(step("restore the signal mask"))?;
+        }
+        if let Some(adjustment) = self.process.oom_score_adj {
+            let set = std::fs::write("/proc/self/oom_score_adj", adjustment.to_string());
+            // A lower score than its own a rootless caller may not give; it stays as it is, as in runc.
+            if !self.rootless {
+                set.map_err(step("set process.oomScoreAdj"))?;
+            }
+        }
+        undumpable().map_err(|error| step("make this process undumpable")(io::Error::other(error)))
     }
 }
 
 /// The child's side.
 struct Joiner<'a> {
-    exec: Exec<'a>,
-    join: Join,
+    exec: &'a Exec<'a>,
+    spawn: &'a Spawn<'a>,
     channel: Channel,
 }
 
@@ -104,23 +140,22 @@ impl Joiner<'_> {
     }
 
     fn become_program(&self) -> Result<u8, InitError> {
-        let exec = &self.exec;
-        if let Some(relay) = exec.relay {
-            relay.restore().map_err(step("restore the signal mask"))?;
-        }
-        let mut keep = vec![self.channel.as_fd().as_raw_fd()];
-        keep.extend(self.join.descriptors().iter().map(AsRawFd::as_raw_fd));
-        keep.extend((3..3 + exec.preserve_fds + exec.listen_fds).map(|fd| fd as i32));
-        crate::sys::exec::close_all_but(&keep).map_err(step("close the host's descriptors"))?;
+        let exec = self.exec;
         self.channel
             .expect(|message| matches!(message, Message::Proceed))?;
+        if let Some(affinity) = &exec.process.exec_cpu_affinity {
+            // In the cgroup by now, whose cpuset has a say in it.
+            cpu_affinity::set(&affinity.last, "process.execCPUAffinity.final")?;
+        }
         rustix::process::setsid().map_err(step("start a session"))?;
         // While the host's /proc is still ours to see.
         let proc_self = open_proc_self().map_err(step("open /proc/self"))?;
-        enter_rest(&self.join, &[])?;
+        self.spawn.enter_rest()?;
         let user_namespace = exec.namespaces.contains(&Kind::User);
         if user_namespace {
             become_root().map_err(step("become root of the user namespace"))?;
+            // A change of ids may have undone it (fs.suid_dumpable of proc(5)).
+            undumpable()?;
         }
         let terminal = if exec.process.terminal {
             let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())

@@ -1,5 +1,6 @@
 //! Making a container's first process and bringing it to the gate: the parent's recipe.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,13 +10,15 @@ use rustix::fs::{Mode, OFlags};
 use super::conversation::Child;
 use super::gate::Gate;
 use super::init::Birth;
+use super::join::Join;
 use super::protocol::Channel;
-use super::spawn::{Join, Side, spawn};
-use super::{LaunchError, userns};
+use super::spawn::{Side, Spawn, SpawnError};
+use super::{LaunchError, net_devices, userns};
 use crate::cgroup::Cgroup;
 use crate::console::Relay;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
+use crate::rdt;
 use crate::rootfs::Sources;
 use crate::security::seccomp::Program as Filter;
 use crate::security::{ProcDirectory, oom};
@@ -44,25 +47,38 @@ impl Launch<'_> {
         let namespaces = &self.plan.namespaces;
         let (ours, theirs) = Channel::pair().map_err(step("make a socket pair"))?;
         let join = Join::open(namespaces)?;
-        let sources = Sources::open(&self.plan.rootfs, namespaces.has(Kind::User), &|idmap| {
+        // A caller without the host's rights cannot clone mounts here; then init, who can in its own namespace,
+        // reaches what its user reaches.
+        let for_init = namespaces.has(Kind::User) && self.privileged;
+        let sources = Sources::open(&self.plan.rootfs, for_init, &|idmap| {
             userns::for_mount(idmap, namespaces)
         })?;
         let gate = Gate::create(self.state).map_err(step("make the start gate in the state directory"))?;
         let entry = self.cgroup.entry()?;
-        match spawn(&namespaces.new, &join, &entry, (&ours, &theirs))? {
+        let mut keep = gate.descriptors().to_vec();
+        keep.extend(sources.descriptors());
+        keep.extend((3..3 + self.preserve_fds + self.listen_fds).map(u32::cast_signed));
+        let relay = self.relay;
+        // A blocked SIGTERM would be inherited by the program.
+        let first = || match relay.map_or(Ok(()), Relay::restore) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(SpawnError::Step("restore the signal mask", error)),
+        };
+        let spawn = Spawn {
+            new: &namespaces.new,
+            join: &join,
+            entry: &entry,
+            keep,
+            first: &first,
+        };
+        match spawn.go(&ours, &theirs)? {
             Side::Child => {
-                if let Some(relay) = self.relay {
-                    // Before anything is waited for: a blocked SIGTERM would be inherited by the program.
-                    if relay.restore().is_err() {
-                        std::process::exit(1);
-                    }
-                }
                 let placement = self.cgroup.placement();
                 Birth {
                     plan: self.plan,
                     record: self.record,
                     placement: &placement,
-                    join,
+                    spawn,
                     sources,
                     filter: self.filter,
                     gate,
@@ -80,7 +96,7 @@ impl Launch<'_> {
                     pidfd,
                     channel: ours,
                 };
-                match self.set_up(&child) {
+                match self.set_up(&child, &join) {
                     Ok(()) => Ok(child),
                     Err(error) => {
                         child.end();
@@ -92,7 +108,7 @@ impl Launch<'_> {
     }
 
     /// What needs the host's rights, before the child may go on.
-    fn set_up(self, child: &Child) -> Result<(), LaunchError> {
+    fn set_up(self, child: &Child, join: &Join) -> Result<(), LaunchError> {
         let namespaces = &self.plan.namespaces;
         if namespaces.is_new(Kind::User) {
             userns::write_maps(
@@ -103,6 +119,10 @@ impl Launch<'_> {
             )?;
         }
         self.cgroup.attach(child.pid.as_raw())?;
+        if let Some(placement) = &self.record.rdt {
+            rdt::add(placement, child.pid.as_raw())?;
+        }
+        self.move_net_devices(child, join)?;
         if let Some(adj) = self
             .plan
             .process
@@ -118,10 +138,25 @@ impl Launch<'_> {
         fault::point("parent:mapped");
         Ok(())
     }
+
+    /// Before anything in the container looks at its network: sysctls are set and hooks run on these devices.
+    fn move_net_devices(&self, child: &Child, join: &Join) -> Result<(), LaunchError> {
+        let devices = &self.plan.net_devices;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        if let Some(joined) = join.path(Kind::Network) {
+            return Ok(net_devices::move_all(devices, joined)?);
+        }
+        // The clone made it, or the plan would have been refused.
+        let own = File::open(format!("/proc/{}/ns/net", child.pid))
+            .map_err(|error| LaunchError::Step("open the container's network namespace", error))?;
+        Ok(net_devices::move_all(devices, own.as_fd())?)
+    }
 }
 
 /// Sets the score with the host's rights, which the child may have lost.
-pub(super) fn set_oom_score(pid: Pid, adjustment: i32) -> Result<(), LaunchError> {
+fn set_oom_score(pid: Pid, adjustment: i32) -> Result<(), LaunchError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty())
         .map_err(|error| LaunchError::Step("open the process in /proc", error.into()))?;

@@ -7,8 +7,10 @@ mod confine;
 mod conversation;
 pub mod gate;
 mod init;
+mod join;
 mod joiner;
 mod launch;
+mod net_devices;
 mod program;
 mod protect;
 mod protocol;
@@ -23,7 +25,21 @@ pub use joiner::Exec;
 pub use launch::Launch;
 pub use protect::{ProtectError, executable as protect_executable};
 pub use protocol::send_bytes;
-pub use spawn::chain;
+
+/// An error with its causes, on one line, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
 
 /// Why a container's process could not be brought up to the point where it waits or runs.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +47,17 @@ pub enum LaunchError {
     #[error(transparent)]
     Spawn(#[from] spawn::SpawnError),
     #[error(transparent)]
+    Join(#[from] join::JoinError),
+    #[error(transparent)]
     Map(#[from] userns::MapError),
     #[error(transparent)]
     Rootfs(#[from] crate::rootfs::RootfsError),
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::CgroupError),
+    #[error(transparent)]
+    Rdt(#[from] crate::rdt::RdtError),
+    #[error(transparent)]
+    NetDevice(#[from] net_devices::NetDeviceError),
     #[error(transparent)]
     Hook(#[from] crate::hooks::HookError),
     #[error(transparent)]
@@ -49,7 +71,7 @@ pub enum LaunchError {
     /// In the words of the container's process, with all causes.
     #[error("{0}")]
     Said(String),
-    #[error("the container's process ended before it was ready ({0}); was it killed for its memory limit?")]
+    #[error("the container's process ended before it was ready: {0}")]
     Ended(String),
     #[error("seccomp listener {path}: cannot hand the filter's descriptor over")]
     Listener { path: PathBuf, source: io::Error },

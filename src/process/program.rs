@@ -1,14 +1,18 @@
 //! Finding the entry point in the container and telling by its content what runs it.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::plan::Workload;
 use crate::plan::process::Process;
 use crate::workload::detect::{self, Choice};
+
+/// Bytes of /etc/passwd that are looked at.
+const PASSWD_LIMIT: u64 = 1 << 20;
 
 /// What will run.
 #[derive(Debug)]
@@ -101,7 +105,7 @@ fn search(process: &Process, name: &str, workload: Workload) -> Result<Program, 
 
 /// Looks at one candidate.
 fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, ProgramError> {
-    let stat = rustix::fs::stat(path).map_err(|error| ProgramError::Stat {
+    let found = locate(path, OFlags::PATH).map_err(|error| ProgramError::Stat {
         name: name.to_owned(),
         path: path.to_owned(),
         reason: match error {
@@ -112,27 +116,22 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
             _ => "permission denied",
         },
     })?;
-    match FileType::from_raw_mode(stat.st_mode) {
+    let unreadable = |source: io::Error| ProgramError::Read {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    };
+    let refuse = |reason| ProgramError::NotExecutable {
+        name: name.to_owned(),
+        reason,
+    };
+    match file_type(&found).map_err(unreadable)? {
         FileType::RegularFile => {}
-        FileType::Directory => {
-            return Err(ProgramError::NotExecutable {
-                name: name.to_owned(),
-                reason: "is a directory",
-            });
-        }
-        _ => {
-            return Err(ProgramError::NotExecutable {
-                name: name.to_owned(),
-                reason: "permission denied",
-            });
-        }
+        FileType::Directory => return Err(refuse("is a directory")),
+        _ => return Err(refuse("permission denied")),
     }
-    if let Some(file) = open(path, name, workload)? {
-        let (head, file) = read_head(file).map_err(|source| ProgramError::Read {
-            name: name.to_owned(),
-            path: path.to_owned(),
-            source,
-        })?;
+    if let Some(file) = open(path, workload).map_err(unreadable)? {
+        let head = read_head(&file).map_err(unreadable)?;
         let shown = path.to_string_lossy();
         let format = detect::detect(&head, &shown);
         if let Choice::Wasm = detect::choose(workload, format, &shown)? {
@@ -143,46 +142,70 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
             });
         }
     }
+    // By path: rustix knows no faccessat2(2) on a descriptor. It decides the message only; execve(2) decides.
     if rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-        return Err(ProgramError::NotExecutable {
-            name: name.to_owned(),
-            reason: "permission denied",
-        });
+        return Err(refuse("permission denied"));
     }
     Ok(Program::Native(path.to_owned()))
 }
 
+/// Opens a path as the container's program would. A magic link of procfs could lead, by a descriptor of ours
+/// that is open yet, out of the container (CVE-2024-21626).
+fn locate(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat2(
+        CWD,
+        path,
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+fn file_type(file: &OwnedFd) -> io::Result<FileType> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
+}
+
 /// Opens the file to look inside. One that may be executed but not read is native, unless it must be Wasm.
-fn open(path: &Path, name: &str, workload: Workload) -> Result<Option<OwnedFd>, ProgramError> {
+fn open(path: &Path, workload: Workload) -> io::Result<Option<OwnedFd>> {
     if workload == Workload::Native {
         return Ok(None);
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => Ok(Some(file)),
+    match locate(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+        // It may be another file by now, which a look inside must not wait for.
+        Ok(file) => Ok((file_type(&file)? == FileType::RegularFile).then_some(file)),
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if workload != Workload::Wasm => Ok(None),
-        Err(error) => Err(ProgramError::Read {
-            name: name.to_owned(),
-            path: path.to_owned(),
-            source: error.into(),
-        }),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn read_head(file: OwnedFd) -> io::Result<(Vec<u8>, OwnedFd)> {
+fn read_head(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut head = vec![0u8; detect::HEAD];
-    let length = rustix::io::pread(&file, &mut head, 0)?;
+    let length = rustix::io::pread(file, &mut head, 0)?;
     head.truncate(length);
-    Ok((head, file))
+    Ok(head)
 }
 
 /// The home directory of a user by the image's /etc/passwd (passwd(5)), or `/`.
 pub fn home_of(uid: u32) -> String {
     // A missing or broken passwd is the image's choice; then the root is as good a home as any.
-    let Ok(passwd) = std::fs::read_to_string("/etc/passwd") else {
-        return "/".to_owned();
-    };
-    find_home(&passwd, uid).unwrap_or_else(|| "/".to_owned())
+    read_passwd()
+        .ok()
+        .and_then(|passwd| find_home(&passwd, uid))
+        .unwrap_or_else(|| "/".to_owned())
+}
+
+/// The image's file, which may be anything: neither waited for nor read without end.
+fn read_passwd() -> io::Result<String> {
+    let file = locate(
+        Path::new("/etc/passwd"),
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+    )?;
+    if file_type(&file)? != FileType::RegularFile {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(PASSWD_LIMIT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn find_home(passwd: &str, uid: u32) -> Option<String> {

@@ -59,7 +59,9 @@ pub fn executable() -> Result<(), ProtectError> {
     Err(ProtectError::Execute(execute(&clone)))
 }
 
-fn undumpable() -> Result<(), ProtectError> {
+/// Keeps the process from being traced, and its files in /proc from other users. A change of ids or
+/// capabilities can undo it.
+pub fn undumpable() -> Result<(), ProtectError> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| ProtectError::Dumpable(error.into()))
 }

@@ -14,6 +14,7 @@ use super::mount::set_attributes;
 use super::{CgroupView, RootfsError, move_to, open_tree, resolve, set_propagation};
 use crate::plan::cgroup::CgroupMode;
 use crate::plan::mounts::{Attributes, Mount};
+use crate::sys::mountinfo;
 
 type Fail<'m> = &'m dyn Fn(&str, io::Error) -> RootfsError;
 
@@ -86,16 +87,20 @@ fn trees(
     move_to(tmpfs.as_fd(), place).map_err(|error| fail("attach its tmpfs", error))?;
     for host in host_trees().map_err(|error| fail("read the host's cgroup mounts", error))? {
         let named = |error| fail(&format!("show the tree {}", host.name), error);
+        let make = || match (view.namespaced, host.own(view)) {
+            (true, _) => {
+                let options: Vec<&str> = host.options.iter().map(String::as_str).collect();
+                Some(new_instance(&host.fstype, &options))
+            }
+            (false, Some(own)) => Some(clone_directory(own)),
+            // It would be another's, or the host's.
+            (false, None) => None,
+        };
+        let Some(tree) = make() else { continue };
+        let tree = tree.map_err(named)?;
         rustix::fs::mkdirat(&tmpfs, host.name.as_str(), Mode::from_raw_mode(0o755))
             .map_err(|e| named(e.into()))?;
         let below = resolve::locate(tmpfs.as_fd(), Path::new(&host.name)).map_err(named)?;
-        let tree = if view.namespaced {
-            let options: Vec<&str> = host.options.iter().map(String::as_str).collect();
-            new_instance(&host.fstype, &options)
-        } else {
-            clone_directory(&host.own(view))
-        }
-        .map_err(named)?;
         set_attributes(tree.as_fd(), mount.attributes, false).map_err(named)?;
         move_to(tree.as_fd(), below.as_fd()).map_err(named)?;
         for controller in host
@@ -122,14 +127,12 @@ struct HostTree {
 }
 
 impl HostTree {
-    /// Where the container is in this tree: below its own cgroup, or the whole tree if it has none there.
-    fn own(&self, view: &CgroupView<'_>) -> PathBuf {
+    /// Where the container is in this tree; `None` where it has no cgroup there.
+    fn own<'v>(&self, view: &'v CgroupView<'_>) -> Option<&'v PathBuf> {
         view.placement
             .paths
             .values()
             .find(|path| path.starts_with(&self.path))
-            .unwrap_or(&self.path)
-            .clone()
     }
 }
 
@@ -138,35 +141,29 @@ fn host_trees() -> io::Result<Vec<HostTree>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
     let base = Path::new("/sys/fs/cgroup");
     let mut trees: Vec<HostTree> = Vec::new();
-    for line in table.lines() {
-        let Some((left, right)) = line.split_once(" - ") else {
-            continue;
-        };
-        let mut right = right.split(' ');
-        let (Some(fstype), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else {
-            continue;
-        };
-        let Some(path) = left.split(' ').nth(4).map(Path::new) else {
-            continue;
-        };
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        if !matches!(fstype, "cgroup" | "cgroup2") || path.parent() != Some(base) {
+    for line in mountinfo::lines(&table) {
+        if !matches!(line.fstype, "cgroup" | "cgroup2") || line.point.parent() != Some(base) {
             continue;
         }
+        let Some(name) = line
+            .point
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map(str::to_owned)
+        else {
+            continue;
+        };
         let keep = |option: &&str| {
             !matches!(*option, "rw" | "ro" | "xattr" | "none") && !option.contains("release_agent")
         };
-        let options = if fstype == "cgroup" {
-            options.split(',').filter(keep).map(str::to_owned).collect()
-        } else {
-            Vec::new()
+        let options = match line.fstype {
+            "cgroup" => line.options.split(',').filter(keep).map(str::to_owned).collect(),
+            _ => Vec::new(),
         };
         trees.push(HostTree {
-            name: name.to_owned(),
-            path: path.to_owned(),
-            fstype: fstype.to_owned(),
+            name,
+            path: line.point,
+            fstype: line.fstype.to_owned(),
             options,
         });
     }

@@ -68,23 +68,6 @@ pub fn mask_all(root: BorrowedFd<'_>, paths: &[PathBuf], label: Option<&str>) ->
     Ok(())
 }
 
-/// Hides the calling process's own directory of the container's /proc behind an empty one.
-///
-/// For a process that runs a guest's file accesses itself: through `mem` there the guest could rewrite the
-/// engine, through `environ`, `fd` and `root` see what the container was not given. Nothing is to be done
-/// where /proc is no procfs.
-pub fn hide_own_process(root: BorrowedFd<'_>) -> Result<(), RootfsError> {
-    let path = Path::new("/proc/self");
-    let Some(place) = find(root, path)? else {
-        return Ok(());
-    };
-    if !super::mount::is_proc(place.as_fd()).map_err(fail(path, "examine it"))? {
-        return Ok(());
-    }
-    let cover = empty_directory(None).map_err(fail(path, "make what hides it"))?;
-    move_to(cover.as_fd(), place.as_fd()).map_err(fail(path, "hide it"))
-}
-
 /// What hides paths: made once, cloned for each.
 #[derive(Default)]
 struct Covers {
@@ -123,7 +106,8 @@ fn host_null() -> io::Result<OwnedFd> {
     Ok(null)
 }
 
-fn empty_directory(label: Option<&str>) -> io::Result<OwnedFd> {
+/// An empty directory that cannot be written.
+pub fn empty_directory(label: Option<&str>) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "nr_blocks", "1")?;
     rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;

@@ -7,6 +7,7 @@
 mod cgroup_mount;
 mod copy_up;
 mod device;
+mod guest_view;
 mod mask;
 mod mount;
 mod pivot;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
-pub use mask::hide_own_process;
+pub use guest_view::enter_guest_view;
 pub use source::Sources;
 
 use crate::plan::cgroup::Placement;
@@ -79,6 +80,8 @@ pub struct Tree<'p> {
     root: OwnedFd,
     /// The container's devpts instance, if the plan mounts one.
     devpts: Option<OwnedFd>,
+    /// Mounts of the plan that become read-only when all is made in them.
+    unfinished: Vec<(&'p Mount, OwnedFd)>,
 }
 
 impl<'p> Tree<'p> {
@@ -99,8 +102,12 @@ impl<'p> Tree<'p> {
         let host = open_tree(Path::new("/"), OpenTreeFlags::empty()).map_err(fail("open /"))?;
         set_propagation(host.as_fd(), propagation.0, propagation.1)
             .map_err(fail("set the mount propagation of /"))?;
-        if propagation.0 == PropagationKind::Shared {
-            // pivot_root(2) refuses a shared parent, and what is mounted below one appears on the host.
+        if !matches!(
+            propagation,
+            (PropagationKind::Slave | PropagationKind::Private, true)
+        ) {
+            // The mount that the rootfs is on may be shared still, or forbid a copy: pivot_root(2) refuses a
+            // shared parent, and what is mounted below one appears on the host.
             make_parent_private(&plan.path).map_err(fail("make the mount it is on private"))?;
         }
         let root = match sources.take_root() {
@@ -117,6 +124,7 @@ impl<'p> Tree<'p> {
             plan,
             root,
             devpts: None,
+            unfinished: Vec::new(),
         })
     }
 
@@ -142,6 +150,8 @@ impl<'p> Tree<'p> {
             )?;
             if mount::is_new_devpts(mount) {
                 self.devpts = tree;
+            } else if mount::is_finished_later(mount) {
+                self.unfinished.extend(tree.map(|tree| (mount, tree)));
             }
         }
         Ok(())
@@ -155,6 +165,9 @@ impl<'p> Tree<'p> {
     /// Masks and write-protects paths. After the mounts, which may lie on them; before the pivot, since it
     /// needs the host's /dev/null.
     pub fn protect_paths(&self) -> Result<(), RootfsError> {
+        for (mount, tree) in &self.unfinished {
+            mount::finish(mount, tree.as_fd())?;
+        }
         mask::readonly_all(self.root.as_fd(), &self.plan.readonly_paths)?;
         mask::mask_all(
             self.root.as_fd(),

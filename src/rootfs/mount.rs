@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::{
@@ -37,6 +37,25 @@ const PROC_FILES: &[&str] = &[
 pub fn is_new_devpts(mount: &Mount) -> bool {
     matches!(&mount.source, MountSource::Filesystem { fstype, .. } if fstype == "devpts")
         && mount.destination == Path::new("/dev/pts")
+}
+
+/// Whether this mount becomes read-only only with [`finish`]: what lies on it is still to be made, the
+/// devices in /dev and the places of later mounts. Podman asks for a read-only /dev for its pods.
+pub fn is_finished_later(mount: &Mount) -> bool {
+    let made_here = match &mount.source {
+        MountSource::Filesystem { fstype, .. } => fstype == "tmpfs" || mount.destination == Path::new("/dev"),
+        _ => false,
+    };
+    made_here && mount.attributes.set & Attributes::RDONLY != 0
+}
+
+/// Makes a mount read-only whose plan says so and for which that had to wait.
+pub fn finish(mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), RootfsError> {
+    let read_only = Attributes {
+        set: Attributes::RDONLY,
+        clear: 0,
+    };
+    set_attributes(tree, read_only, false).map_err(Failing { mount }.fail("make it read-only"))
 }
 
 /// Carries out one mount and gives the root of what was mounted.
@@ -74,7 +93,11 @@ pub fn mount(
         copy_up::copy(root, &mount.destination, tree.as_fd())
             .map_err(at.fail("copy up what the image has there"))?;
     }
-    set_attributes(tree.as_fd(), mount.attributes, false).map_err(at.fail("set its options"))?;
+    let mut attributes = mount.attributes;
+    if is_finished_later(mount) {
+        attributes.set &= !Attributes::RDONLY;
+    }
+    set_attributes(tree.as_fd(), attributes, false).map_err(at.fail("set its options"))?;
     set_attributes(tree.as_fd(), mount.recursive_attributes, true)
         .map_err(at.fail("set its recursive options"))?;
     for propagation in &mount.propagation {
@@ -133,16 +156,14 @@ impl<'m> Failing<'m> {
 /// Opens the place to mount on, making it as a directory or file like the source, and guards /proc.
 fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
     let destination = &at.mount.destination;
-    if matches!(&at.mount.source, MountSource::Filesystem { fstype, .. } if fstype == "proc" || fstype == "sysfs")
-    {
-        no_link(at, root)?;
-    }
-    let place = if resolve::is_directory(tree).map_err(at.fail("examine the source"))? {
-        resolve::make_directory(root, destination)
+    let kernel_view = |fstype: &str| fstype == "proc" || fstype == "sysfs";
+    let place = if matches!(&at.mount.source, MountSource::Filesystem { fstype, .. } if kernel_view(fstype)) {
+        ordinary_directory(at, root)?
+    } else if resolve::is_directory(tree).map_err(at.fail("examine the source"))? {
+        resolve::make_directory(root, destination).map_err(at.fail("make the place to mount on"))?
     } else {
-        resolve::make_file(root, destination)
-    }
-    .map_err(at.fail("make the place to mount on"))?;
+        resolve::make_file(root, destination).map_err(at.fail("make the place to mount on"))?
+    };
     if destination == Path::new("/proc") {
         if !is_proc(tree).map_err(at.fail("examine the source"))? {
             return Err(at.refuse("only a proc file system may be mounted on /proc"));
@@ -156,19 +177,25 @@ fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result
     Ok(place)
 }
 
-/// An image whose /proc is a link would have the real one mounted elsewhere and show its own (CVE-2019-19921).
-fn no_link(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
+/// The destination, as a directory that is no link: an image whose /proc is one would have the real one mounted
+/// elsewhere and show its own (CVE-2019-19921).
+fn ordinary_directory(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
+    let failed = |error: rustix::io::Errno| at.fail("make the place to mount on")(error);
     let (parent, name) =
         resolve::make_parent(root, &at.mount.destination).map_err(at.fail("find its parent"))?;
-    match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
-            Err(at.refuse("must be an ordinary directory in the image, not a link or a file"))
-        }
-        Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(at.fail("examine the place")(error)),
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => {}
+        Err(error) => return Err(failed(error)),
     }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(&parent, name, flags, Mode::empty()).map_err(failed)?;
+    if resolve::is_directory(&place).map_err(at.fail("examine the place"))? {
+        return Ok(place);
+    }
+    Err(at.refuse("must be an ordinary directory in the image, not a link or a file"))
 }
 
+/// Whether a descriptor is of a procfs.
 pub fn is_proc(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fstatfs(fd)?.f_type == PROC_MAGIC)
 }

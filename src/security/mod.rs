@@ -22,7 +22,9 @@
 //!    privilege until then and need procfs, which a seccomp filter might refuse to open. Before no_new_privs,
 //!    under which the kernel allows fewer transitions to be asked for.
 //! 6. [`no_new_privileges`] where asked for. It is inherited and cannot be taken back.
-//! 7. [`scheduling`], [`personality`]: some policies and classes need capabilities, which step 10 drops.
+//! 7. [`scheduling`], [`personality`], [`memory_policy`]: some policies and classes need capabilities, which
+//!    step 10 drops. [`cpu_affinity`] only for `exec`: once before the process is in the container's cgroup, once
+//!    after.
 //! 8. Without no_new_privs: [`seccomp::load`], now. Loading needs CAP_SYS_ADMIN in the process's user
 //!    namespace or no_new_privs; this process has the capability until step 10 and will not have the other.
 //!    The filter must then allow what the rest does: capset, prctl, setgroups, setresgid, setresuid, chdir,
@@ -39,8 +41,10 @@
 //!     (read or poll), close_range and execve.
 
 mod capabilities;
+pub mod cpu_affinity;
 pub mod keyring;
 pub mod lsm;
+pub mod memory_policy;
 pub mod oom;
 pub mod personality;
 mod proc_directory;
@@ -133,6 +137,23 @@ pub enum SecurityError {
         name: String,
         soft: u64,
         hard: u64,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error(
+        "linux.memoryPolicy: cannot set it on nodes {nodes:?} (do they exist, and belong to the container?)"
+    )]
+    MemoryPolicy {
+        nodes: Vec<u32>,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("{property}: cannot run on CPUs {cpus:?} (do they exist, and belong to the container?)")]
+    CpuAffinity {
+        property: &'static str,
+        cpus: Vec<u32>,
         #[source]
         source: io::Error,
     },

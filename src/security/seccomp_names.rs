@@ -3,29 +3,7 @@
 
 use libseccomp::ScmpArch;
 
-/// `linux.seccomp.defaultAction` and `.syscalls[].action`, sorted.
-pub const ACTIONS: [&str; 9] = [
-    "SCMP_ACT_ALLOW",
-    "SCMP_ACT_ERRNO",
-    "SCMP_ACT_KILL",
-    "SCMP_ACT_KILL_PROCESS",
-    "SCMP_ACT_KILL_THREAD",
-    "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY",
-    "SCMP_ACT_TRACE",
-    "SCMP_ACT_TRAP",
-];
-
-/// `linux.seccomp.syscalls[].args[].op`, sorted.
-pub const OPERATORS: [&str; 7] = [
-    "SCMP_CMP_EQ",
-    "SCMP_CMP_GE",
-    "SCMP_CMP_GT",
-    "SCMP_CMP_LE",
-    "SCMP_CMP_LT",
-    "SCMP_CMP_MASKED_EQ",
-    "SCMP_CMP_NE",
-];
+pub use crate::spec::model::{ACTIONS, OPERATORS};
 
 /// `linux.seccomp.flags` with the bit of seccomp(2) that each stands for, in the kernel's order.
 pub const FLAGS: [(&str, u64); 4] = [

@@ -12,6 +12,7 @@ use super::Identity;
 use crate::plan::Hook;
 use crate::plan::cgroup::Placement;
 use crate::plan::namespaces::Kind;
+use crate::plan::rdt;
 
 /// Version of the record's own format; raised when an older reader would misunderstand it.
 pub const RECORD_VERSION: u32 = 1;
@@ -36,6 +37,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     pub placement: Placement,
+    /// Its groups in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<rdt::Placement>,
     /// The kinds of namespace in which the container differs from the runtime: those that `exec` joins,
     /// through the init process.
     pub namespaces: Vec<Kind>,
@@ -88,6 +92,11 @@ pub(super) mod tests {
                 location: Location::Cgroupfs { path: "/web".into() },
                 paths: BTreeMap::from([("memory".into(), "/sys/fs/cgroup/memory/web".into())]),
             },
+            rdt: Some(rdt::Placement {
+                class: "/sys/fs/resctrl/web".into(),
+                own_class: true,
+                monitoring: None,
+            }),
             namespaces: vec![Kind::Pid, Kind::Mount],
             own_pid_namespace: true,
             rootless: false,

@@ -24,6 +24,31 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Fails with EBADF unless the caller of `wrun` has left all of `count` descriptors from 3 on open for us.
+///
+/// What we open ourselves is close-on-exec from the start, and what came through an execve(2) cannot be.
+pub fn check_passed(count: u32) -> io::Result<()> {
+    for number in 3..3 + count {
+        // SAFETY: F_GETFD reads a flag of the descriptor, open or not.
+        let flags = unsafe { libc::fcntl(number.cast_signed(), libc::F_GETFD) };
+        if flags == -1 || flags & libc::FD_CLOEXEC != 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+    }
+    Ok(())
+}
+
+/// Lets `count` descriptors from 3 on survive the next execve(2).
+pub fn pass_on(count: u32) -> io::Result<()> {
+    for number in 3..3 + count {
+        // SAFETY: F_SETFD changes a flag of the descriptor, or fails with EBADF.
+        if unsafe { libc::fcntl(number.cast_signed(), libc::F_SETFD, 0) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Takes over a descriptor that the caller of `wrun` left open for us under a known number.
 ///
 /// Fails where that number is not open. To be called once per number, before anything else opens files.

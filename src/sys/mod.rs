@@ -15,6 +15,7 @@ pub mod file_handle;
 pub mod fork;
 pub mod keyring;
 pub mod mount;
+pub mod mountinfo;
 pub mod namespace;
 pub mod net;
 pub mod pidfd;

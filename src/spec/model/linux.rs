@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
-use super::{Present, Seccomp, null_as_default};
+use super::{NumberList, Seccomp, null_as_default};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,10 +33,10 @@ pub struct Linux {
     #[serde(default, deserialize_with = "null_as_default")]
     pub mount_label: String,
     pub personality: Option<Personality>,
-    pub intel_rdt: Present,
-    pub memory_policy: Present,
+    pub intel_rdt: Option<IntelRdt>,
+    pub memory_policy: Option<MemoryPolicy>,
     #[serde(default, deserialize_with = "null_as_default")]
-    pub net_devices: BTreeMap<String, Present>,
+    pub net_devices: BTreeMap<String, Option<NetDevice>>,
 }
 
 impl Linux {
@@ -147,4 +147,85 @@ pub enum PersonalityDomain {
     Linux,
     #[serde(rename = "LINUX32")]
     Linux32,
+}
+
+/// `memoryPolicy` (set_mempolicy(2)).
+#[derive(Debug, Clone, Deserialize)]
+pub struct MemoryPolicy {
+    pub mode: MemoryPolicyMode,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub nodes: NumberList,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub flags: Vec<MemoryPolicyFlag>,
+}
+
+/// Numbers of linux/mempolicy.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MemoryPolicyMode {
+    MpolDefault = 0,
+    MpolPreferred = 1,
+    MpolBind = 2,
+    MpolInterleave = 3,
+    MpolLocal = 4,
+    MpolPreferredMany = 5,
+    MpolWeightedInterleave = 6,
+}
+
+impl MemoryPolicyMode {
+    pub const ALL: [Self; 7] = [
+        Self::MpolDefault,
+        Self::MpolPreferred,
+        Self::MpolBind,
+        Self::MpolInterleave,
+        Self::MpolLocal,
+        Self::MpolPreferredMany,
+        Self::MpolWeightedInterleave,
+    ];
+}
+
+/// Bits of linux/mempolicy.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryPolicyFlag {
+    #[serde(rename = "MPOL_F_NUMA_BALANCING")]
+    NumaBalancing = 1 << 13,
+    #[serde(rename = "MPOL_F_RELATIVE_NODES")]
+    RelativeNodes = 1 << 14,
+    #[serde(rename = "MPOL_F_STATIC_NODES")]
+    StaticNodes = 1 << 15,
+}
+
+impl MemoryPolicyFlag {
+    pub const ALL: [Self; 3] = [Self::NumaBalancing, Self::RelativeNodes, Self::StaticNodes];
+}
+
+/// `intelRdt`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntelRdt {
+    #[serde(default, rename = "closID", deserialize_with = "null_as_default")]
+    pub clos_id: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub l3_cache_schema: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub mem_bw_schema: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub schemata: Vec<String>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub enable_monitoring: bool,
+    #[serde(default, rename = "enableCMT", deserialize_with = "null_as_default")]
+    pub enable_cmt: bool,
+    #[serde(default, rename = "enableMBM", deserialize_with = "null_as_default")]
+    pub enable_mbm: bool,
+}
+
+/// Directories of resctrl itself, which no class can be named after.
+pub const RESERVED_CLASSES: [&str; 3] = ["info", "mon_data", "mon_groups"];
+
+/// One of `netDevices`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct NetDevice {
+    /// In the container; empty: as on the host.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
 }

@@ -5,6 +5,7 @@
 //! ones that we do not carry out are parsed as [`Present`], so that they can be refused by name.
 
 mod linux;
+mod number_list;
 mod process;
 mod seccomp;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 pub use linux::*;
+pub use number_list::NumberList;
 pub use process::*;
 pub use seccomp::*;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
-use super::{Present, null_as_default};
+use super::{NumberList, null_as_default};
 
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,7 +31,7 @@ pub struct Process {
     pub selinux_label: String,
     pub io_priority: Option<IoPriority>,
     #[serde(rename = "execCPUAffinity")]
-    pub exec_cpu_affinity: Present,
+    pub exec_cpu_affinity: Option<ExecCpuAffinity>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub user: User,
 }
@@ -203,4 +203,15 @@ pub enum IoPriorityClass {
     BestEffort = 2,
     #[serde(rename = "IOPRIO_CLASS_IDLE")]
     Idle = 3,
+}
+
+/// `execCPUAffinity` (sched_setaffinity(2)), for processes that `exec` adds.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+pub struct ExecCpuAffinity {
+    /// Before the process is in the container's cgroup.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub initial: NumberList,
+    /// From then on; empty: as the kernel sets it.
+    #[serde(default, rename = "final", deserialize_with = "null_as_default")]
+    pub last: NumberList,
 }

@@ -153,14 +153,6 @@ pub const OPERATORS: [&str; 7] = [
     "SCMP_CMP_NE",
 ];
 
-/// The flags by name, for `features`.
-pub const FLAGS: [&str; 4] = [
-    "SECCOMP_FILTER_FLAG_LOG",
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_TSYNC",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-];
-
 /// The architectures of the runtime spec 1.3.
 pub const ARCHITECTURES: [&str; 23] = [
     "SCMP_ARCH_AARCH64",
@@ -211,6 +203,12 @@ mod tests {
     fn advertised_names_are_parsed() {
         assert!(ACTIONS.iter().all(parses::<SeccompAction>));
         assert!(OPERATORS.iter().all(parses::<SeccompOperator>));
+        const FLAGS: [&str; 4] = [
+            "SECCOMP_FILTER_FLAG_LOG",
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+            "SECCOMP_FILTER_FLAG_TSYNC",
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        ];
         assert!(FLAGS.iter().all(parses::<SeccompFlag>));
         assert!(ARCHITECTURES.iter().all(parses::<Architecture>));
         assert!(!parses::<SeccompAction>(&"SCMP_ACT_"));

@@ -1,39 +1,20 @@
-//! The rest of `linux`: devices, propagation, paths, and what we do not carry out.
+//! The rest of `linux`: devices, propagation, what is set for the process, and what belongs to the machine.
 
 use super::{Check, Problem};
-use crate::spec::model::{Config, DeviceKind, Linux, NamespaceKind, User};
+use crate::spec::model::{
+    Config, DeviceKind, Linux, MemoryPolicyFlag, MemoryPolicyMode, NamespaceKind, RESERVED_CLASSES, User,
+};
 use crate::spec::mount_options::Propagation;
 
 pub(super) const CHECKS: &[Check<Config>] = &[
-    not_carried_out,
     devices,
     propagation,
     personality,
     users_are_mapped,
+    memory_policy,
+    intel_rdt,
+    net_devices,
 ];
-
-fn not_carried_out(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
-    let linux = &config.linux;
-    if linux.intel_rdt.is_some() {
-        return Err(Problem::unsupported(
-            "linux.intelRdt",
-            "wrun does not manage Intel RDT",
-        ));
-    }
-    if linux.memory_policy.is_some() {
-        return Err(Problem::unsupported(
-            "linux.memoryPolicy",
-            "wrun does not set NUMA policies",
-        ));
-    }
-    if let Some(name) = linux.net_devices.keys().next() {
-        return Err(Problem::unsupported(
-            format!("linux.netDevices.{name}"),
-            "wrun does not move network devices",
-        ));
-    }
-    Ok(())
-}
 
 /// The largest numbers of a dev_t of the kernel, 12 and 20 bits.
 const MAJOR_MAX: i64 = 0xfff;
@@ -121,4 +102,117 @@ pub(in crate::spec) fn user_is_mapped(linux: &Linux, user: &User, field: &str) -
         }
     }
     Ok(())
+}
+
+/// The rules of set_mempolicy(2) that hold on every kernel.
+fn memory_policy(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
+    let Some(policy) = &config.linux.memory_policy else {
+        return Ok(());
+    };
+    let problem = match policy.mode {
+        MemoryPolicyMode::MpolDefault | MemoryPolicyMode::MpolLocal if !policy.nodes.is_empty() => {
+            Some("must be empty with MPOL_DEFAULT and MPOL_LOCAL")
+        }
+        MemoryPolicyMode::MpolBind
+        | MemoryPolicyMode::MpolInterleave
+        | MemoryPolicyMode::MpolPreferredMany
+        | MemoryPolicyMode::MpolWeightedInterleave
+            if policy.nodes.is_empty() =>
+        {
+            Some("is empty: this mode needs a node")
+        }
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Err(Problem::new("linux.memoryPolicy.nodes", problem));
+    }
+    let both = [MemoryPolicyFlag::StaticNodes, MemoryPolicyFlag::RelativeNodes];
+    if both.iter().all(|flag| policy.flags.contains(flag)) {
+        return Err(Problem::new(
+            "linux.memoryPolicy.flags",
+            "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other",
+        ));
+    }
+    Ok(())
+}
+
+/// A class is a directory right below resctrl's root; a schema is one line, a write of its own.
+fn intel_rdt(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
+    let Some(rdt) = &config.linux.intel_rdt else {
+        return Ok(());
+    };
+    if rdt.enable_cmt || rdt.enable_mbm {
+        let field = if rdt.enable_cmt { "enableCMT" } else { "enableMBM" };
+        return Err(Problem::unsupported(
+            format!("linux.intelRdt.{field}"),
+            "runtime spec 1.3 has enableMonitoring in its place",
+        ));
+    }
+    let class = rdt.clos_id.as_str();
+    if class != "/"
+        && (class.contains('/') || [".", ".."].contains(&class) || RESERVED_CLASSES.contains(&class))
+    {
+        return Err(Problem::new(
+            "linux.intelRdt.closID",
+            format!("{class:?} cannot be the name of a class"),
+        ));
+    }
+    let bandwidth = rdt.mem_bw_schema.as_str();
+    if !bandwidth.is_empty() && (!bandwidth.starts_with("MB:") || bandwidth.contains('\n')) {
+        return Err(Problem::new(
+            "linux.intelRdt.memBwSchema",
+            format!("{bandwidth:?} is not one line that begins with MB:"),
+        ));
+    }
+    for (index, line) in rdt.schemata.iter().enumerate() {
+        if line.contains('\n') || !line.contains(':') {
+            return Err(Problem::new(
+                format!("linux.intelRdt.schemata[{index}]"),
+                format!("{line:?} is not one line RESOURCE:DOMAIN=VALUE;…"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn net_devices(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
+    let devices = &config.linux.net_devices;
+    if !devices.is_empty() && config.linux.namespace(NamespaceKind::Network).is_none() {
+        return Err(Problem::new(
+            "linux.netDevices",
+            "needs a network namespace, which linux.namespaces does not have",
+        ));
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (host, device) in devices {
+        let field = format!("linux.netDevices.{host}");
+        let name = device.as_ref().map_or("", |device| device.name.as_str());
+        if !is_device_name(host) {
+            return Err(Problem::new(field, "is not the name of a network device"));
+        }
+        let template = name.replacen("%d", "0", 1);
+        if !name.is_empty() && (!is_device_name(name) || template.contains('%')) {
+            return Err(Problem::new(
+                format!("{field}.name"),
+                format!("{name:?} is not the name of a network device"),
+            ));
+        }
+        let name = if name.is_empty() { host } else { name };
+        if names.contains(&name) && template == name {
+            return Err(Problem::new(
+                format!("{field}.name"),
+                format!("{name:?} is the name of another device too"),
+            ));
+        }
+        names.push(name);
+    }
+    Ok(())
+}
+
+/// The kernel's rule, dev_valid_name of net/core/dev.c.
+fn is_device_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() < libc::IFNAMSIZ
+        && ![".", ".."].contains(&name)
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\x0b')
 }

@@ -16,7 +16,6 @@ pub(super) const CHECKS: &[Check<Process>] = &[
     oom_score,
     scheduler,
     io_priority,
-    cpu_affinity,
 ];
 
 fn arguments(process: &Process, _: &mut Vec<String>) -> Result<(), Problem> {
@@ -235,15 +234,5 @@ fn io_priority(process: &Process, _: &mut Vec<String>) -> Result<(), Problem> {
             format!("{} is not between 0 and 7", priority.priority),
         )),
         _ => Ok(()),
-    }
-}
-
-fn cpu_affinity(process: &Process, _: &mut Vec<String>) -> Result<(), Problem> {
-    match process.exec_cpu_affinity {
-        Some(_) => Err(Problem::unsupported(
-            "execCPUAffinity",
-            "wrun does not bind processes to CPUs",
-        )),
-        None => Ok(()),
     }
 }

@@ -1,0 +1,52 @@
+//! Docker's commands and flags on containers of the runtime: native ones with every runtime, Wasm with ours.
+
+mod native;
+mod wasm;
+
+use std::fs;
+
+use crate::harness::command::{Running, eventually};
+use crate::harness::docker::{Daemon, Docker, NATIVE};
+use crate::harness::terminal::Terminal;
+use crate::harness::{Case, Need, Test, test};
+
+/// Tests for every runtime.
+pub fn tests() -> Vec<Test> {
+    native::tests()
+        .into_iter()
+        .map(|test| test.needs(Need::Docker))
+        .collect()
+}
+
+/// Tests for ours.
+pub fn wasm_tests() -> Vec<Test> {
+    let tests = wasm::tests().into_iter();
+    tests
+        .map(|test| test.needs(Need::Docker).wrun_only("runc runs no Wasm"))
+        .collect()
+}
+
+/// The docker client on a terminal of ours.
+fn on_a_terminal(command: std::process::Command, case: &Case) -> (Terminal, Running) {
+    let (terminal, slave) = Terminal::open(33, 88);
+    let mut setsid = std::process::Command::new("setsid");
+    setsid
+        .args(["--ctty", "--wait"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    setsid.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    setsid.env(crate::harness::case::MARK, &case.mark);
+    (terminal, Running::start_on(setsid, &slave))
+}
+
+/// A directory of the host with a file.
+fn volume_of(case: &Case) -> String {
+    let path = case.dir.join("volume");
+    fs::create_dir(&path).expect("a directory");
+    fs::write(path.join("file"), "in the volume\n").expect("a file");
+    case.path("volume")
+}

@@ -1,0 +1,232 @@
+//! Wasm containers under Docker: images with nothing but the entry point.
+
+use super::*;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(by_its_entry_point_alone),
+        test!(component),
+        test!(arguments_environment_and_directory),
+        test!(exit_code),
+        test!(trap),
+        test!(terminal),
+        test!(input),
+        test!(volume),
+        test!(readonly),
+        test!(memory_limit),
+        test!(flags),
+        test!(stop),
+        test!(kill),
+        test!(pause),
+        test!(top_and_stats),
+        test!(restart),
+        test!(exec_of_another_guest),
+        test!(beside_native),
+        test!(annotation),
+    ]
+}
+
+fn by_its_entry_point_alone(case: &Case) {
+    let docker = Docker::new(case);
+    assert!(
+        docker
+            .run(&[], "wasm-hello:test", &[])
+            .ok()
+            .stdout
+            .starts_with("Hello from Wasm\n")
+    );
+}
+
+fn component(case: &Case) {
+    assert_eq!(
+        Docker::new(case).run(&[], "wasm-command:test", &[]).ok().stdout,
+        "Hello from a component\n"
+    );
+}
+
+fn arguments_environment_and_directory(case: &Case) {
+    let output = Docker::new(case)
+        .run(
+            &["-e", "ONE=one", "-w", "/tmp"],
+            "wasm-hello:test",
+            &["first", "second"],
+        )
+        .ok();
+    for line in ["arg first", "arg second", "env ONE=one", "dir /"] {
+        assert!(output.lines().contains(&line), "{line}: {output}");
+    }
+}
+
+fn exit_code(case: &Case) {
+    let docker = Docker::new(case);
+    docker.run(&[], "wasm-exit:test", &["7"]).code_is(7);
+    docker.run(&[], "wasm-exit:test", &["0"]).code_is(0);
+}
+
+fn trap(case: &Case) {
+    let output = Docker::new(case).run(&[], "wasm-trap:test", &["u"]).code_is(134);
+    assert!(
+        output.stderr.contains("unreachable") && output.stderr.contains("wasm backtrace"),
+        "{output}"
+    );
+}
+
+fn terminal(case: &Case) {
+    let docker = Docker::new(case);
+    let (mut terminal, run) = on_a_terminal(docker.run_command(&["--rm", "-it"], "wasm-cat:test", &[]), case);
+    terminal.write("typed\r");
+    terminal.expect("typed\r\ntyped\r\n");
+    terminal.write("\x04");
+    run.wait().ok();
+}
+
+fn input(case: &Case) {
+    let docker = Docker::new(case);
+    let file = case.dir.join("input");
+    fs::write(&file, "piped in\n").expect("the input");
+    let mut command = docker.run_command(&["--rm", "-i"], "wasm-cat:test", &[]);
+    command.stdin(fs::File::open(&file).expect("the input"));
+    assert_eq!(case.finish(command).ok().stdout, "piped in\n");
+}
+
+fn volume(case: &Case) {
+    let docker = Docker::new(case);
+    let bind = format!("{}:/mnt", volume_of(case));
+    assert_eq!(
+        docker
+            .run(&["-v", &bind], "wasm-file:test", &["/mnt/file"])
+            .ok()
+            .stdout,
+        "in the volume\n"
+    );
+    docker
+        .run(&["-v", &bind], "wasm-file:test", &["/mnt/new", "x"])
+        .ok();
+    assert_eq!(
+        fs::read_to_string(case.dir.join("volume/new")).expect("the new file"),
+        "x"
+    );
+}
+
+fn readonly(case: &Case) {
+    // 69 is WASI's number for a read-only file system, and 29 that for what has none with Wasmtime 48.
+    let output = Docker::new(case).run(&["--read-only"], "wasm-file:test", &["/new", "x"]);
+    assert!([29, 69].contains(&output.code()), "{output}");
+}
+
+fn memory_limit(case: &Case) {
+    let output = Docker::new(case)
+        .run(&["--memory", "64m"], "wasm-hog:test", &[])
+        .code_is(3);
+    assert_eq!(output.stdout, "refused\n");
+}
+
+/// Each flag by itself must leave a guest running.
+fn flags(case: &Case) {
+    let docker = Docker::new(case);
+    for flags in [
+        &["-u", "1000:1000"][..],
+        &["--pids-limit", "20"],
+        &["--cap-drop", "ALL"],
+        &["--init"],
+        &["--network", "none"],
+        &["--network", "host"],
+        &["--network", "bridge"],
+        &["--security-opt", "no-new-privileges"],
+        &["-p", "127.0.0.1::80"],
+        &["--cpus", "0.5"],
+    ] {
+        let output = docker.run(flags, "wasm-hello:test", &[]);
+        if flags == ["--init"] {
+            // Then the entry point is docker-init, which the kernel lets execute a Wasm file or not.
+            assert!(
+                output.stdout.contains("Hello from Wasm") || !output.stderr.is_empty(),
+                "{output}"
+            );
+        } else {
+            assert!(output.stdout.contains("Hello from Wasm"), "{flags:?}: {output}");
+        }
+    }
+}
+
+fn stop(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-spin:test", &[]);
+    docker.wait_for_log(&id, "spinning");
+    docker.call(&["stop", "--time", "50", &id]).ok();
+    assert_eq!(docker.inspect(&id, "{{.State.ExitCode}}"), "143");
+}
+
+fn kill(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-spin:test", &[]);
+    docker.wait_for_log(&id, "spinning");
+    docker.call(&["kill", &id]).ok();
+    assert_eq!(docker.call(&["wait", &id]).ok().stdout, "137\n");
+}
+
+fn pause(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
+    docker.call(&["pause", &id]).ok();
+    assert_eq!(docker.inspect(&id, "{{.State.Status}}"), "paused");
+    docker.call(&["unpause", &id]).ok();
+    assert_eq!(docker.inspect(&id, "{{.State.Status}}"), "running");
+}
+
+fn top_and_stats(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
+    assert_eq!(docker.call(&["top", &id]).ok().lines().len(), 2);
+    let stats = docker
+        .call(&["stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", &id])
+        .ok();
+    assert!(
+        stats.stdout.starts_with("1 ") && !stats.stdout.contains(" 0B /"),
+        "{stats}"
+    );
+}
+
+fn restart(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
+    docker.call(&["restart", &id]).ok();
+    eventually("it has started twice", || {
+        (docker.call(&["logs", &id]).stdout.matches("sleeping").count() == 2).then_some(())
+    });
+}
+
+fn exec_of_another_guest(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
+    assert_eq!(
+        docker.call(&["exec", &id, "/sleep.wasm", "0"]).ok().stdout,
+        "sleeping\n"
+    );
+}
+
+fn beside_native(case: &Case) {
+    let docker = Docker::new(case);
+    let native = docker.start(&[], NATIVE, &["sleep", "100"]);
+    let wasm = docker.start(
+        &["--network", &format!("container:{native}")],
+        "wasm-sleep:test",
+        &[],
+    );
+    docker.wait_for_log(&wasm, "sleeping");
+    assert_eq!(docker.inspect(&native, "{{.State.Status}}"), "running");
+    assert_eq!(docker.inspect(&wasm, "{{.State.Status}}"), "running");
+    docker.call(&["exec", &native, "true"]).ok();
+}
+
+fn annotation(case: &Case) {
+    let docker = Docker::new(case);
+    let output = docker.run(&["--annotation", "run.oci.handler=wasm"], "wasm-hello:test", &[]);
+    // Docker's client or daemon before 24 knows no annotations.
+    let unknown = output.stderr.contains("annotation");
+    assert!(output.stdout.contains("Hello from Wasm") || unknown, "{output}");
+}

@@ -1,0 +1,352 @@
+//! Mounts: their options, sources and destinations.
+
+use super::*;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(flags_of_a_tmpfs),
+        test!(flags_of_a_bind_mount),
+        test!(flags_of_a_bind_mount_are_cleared)
+            .wrun_only("runc clears the flags of a source's mount from 1.2 on"),
+        test!(bind_mount_of_a_file),
+        test!(bind_mount_is_recursive_only_when_asked),
+        test!(recursive_attributes),
+        test!(read_only_dev_is_filled_first),
+        test!(size_and_mode_of_a_tmpfs),
+        test!(copy_up_into_a_tmpfs),
+        test!(id_mapped_mount).wrun_only("runc has id-mapped mounts from 1.2 on"),
+        test!(destination_is_made),
+        test!(destination_through_a_link_stays_inside),
+        test!(destination_with_dots_stays_inside),
+        test!(mounts_come_in_order),
+        test!(same_destination_twice),
+        test!(sysfs_and_mqueue_are_of_the_container),
+        test!(unknown_option_is_refused),
+        test!(overlay_mount),
+    ]
+}
+
+fn flags_of_a_tmpfs(case: &Case) {
+    let text = mounts_with(case, |config| {
+        add_mount(
+            config,
+            "/a",
+            "tmpfs",
+            "none",
+            &["ro", "nosuid", "nodev", "noexec", "noatime"],
+        );
+        add_mount(
+            config,
+            "/b",
+            "tmpfs",
+            "none",
+            &["rw", "strictatime", "nodiratime"],
+        );
+        add_mount(config, "/c", "tmpfs", "none", &["nosymfollow", "sync", "dirsync"]);
+    });
+    let a = mount_at(&text, "/a");
+    assert!(
+        ["ro", "nosuid", "nodev", "noexec", "noatime"]
+            .iter()
+            .all(|option| a.has(option)),
+        "{a:?}"
+    );
+    let b = mount_at(&text, "/b");
+    assert!(
+        b.has("rw") && b.has("nodiratime") && !b.has("relatime") && !b.has("nosuid"),
+        "{b:?}"
+    );
+    let c = mount_at(&text, "/c");
+    assert!(c.super_options.iter().any(|option| option == "sync"), "{c:?}");
+    assert!(c.has("nosymfollow") || !case.runtime.ours, "{c:?}");
+}
+
+fn flags_of_a_bind_mount(case: &Case) {
+    let path = source(case, "source");
+    let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+    let script =
+        "cat /mnt/file; echo x >/mnt/new; cp /bin/busybox /tmp/echo; /mnt/program; cat /proc/self/mountinfo";
+    let container = case.script_with(script, |config| {
+        add_mount(config, "/mnt", "bind", &path, &options)
+    });
+    fs::copy("/bin/true", case.dir.join("source/program")).expect("a program");
+    let output = container.run().ok();
+    assert!(output.stdout.starts_with("in source\n"), "{output}");
+    assert!(output.stderr.contains("Read-only file system"), "{output}");
+    assert!(output.stderr.contains("Permission denied"), "noexec: {output}");
+    let mount = mount_at(&output.stdout, "/mnt");
+    assert!(options[1..].iter().all(|option| mount.has(option)), "{mount:?}");
+    assert!(!case.dir.join("source/new").exists());
+}
+
+/// The opposites take back what the source's own mount says.
+fn flags_of_a_bind_mount_are_cleared(case: &Case) {
+    let path = source(case, "source");
+    mount(&["-t", "tmpfs", "-o", "nosuid,nodev,noexec,ro", "none", &path]);
+    let text = mounts_with(case, |config| {
+        add_mount(config, "/kept", "bind", &path, &["bind"]);
+        add_mount(
+            config,
+            "/cleared",
+            "bind",
+            &path,
+            &["bind", "suid", "dev", "exec", "rw"],
+        );
+    });
+    unmount(&path);
+    let (kept, cleared) = (mount_at(&text, "/kept"), mount_at(&text, "/cleared"));
+    assert!(
+        ["nosuid", "nodev", "noexec"]
+            .iter()
+            .all(|option| kept.has(option)),
+        "{kept:?}"
+    );
+    assert!(
+        ["nosuid", "nodev", "noexec"]
+            .iter()
+            .all(|option| !cleared.has(option)),
+        "{cleared:?}"
+    );
+}
+
+fn bind_mount_of_a_file(case: &Case) {
+    source(case, "source");
+    let file = case.path("source/file");
+    let container = case.script_with("cat /etc/passwd /new/file; echo more >>/new/file", |config| {
+        add_mount(config, "/etc/passwd", "bind", &file, &["bind", "ro"]);
+        add_mount(config, "/new/file", "bind", &file, &["bind"]);
+    });
+    assert_eq!(container.run().ok().stdout, "in source\nin source\n");
+    assert_eq!(fs::read_to_string(&file).expect("it"), "in source\nmore\n");
+    assert!(
+        container.read("etc/passwd").starts_with("root:"),
+        "the image's own file is as it was"
+    );
+}
+
+/// A directory with a tmpfs mounted on its `inner`, which holds the file `deep`.
+fn nested_source(case: &Case) -> String {
+    let path = source(case, "outer");
+    fs::create_dir(case.dir.join("outer/inner")).expect("a directory");
+    mount(&["-t", "tmpfs", "none", &case.path("outer/inner")]);
+    fs::write(case.dir.join("outer/inner/deep"), "deep\n").expect("a file");
+    path
+}
+
+fn bind_mount_is_recursive_only_when_asked(case: &Case) {
+    let path = nested_source(case);
+    let container = case.script_with("ls /flat/inner; echo; ls /deep/inner", |config| {
+        add_mount(config, "/flat", "bind", &path, &["bind"]);
+        add_mount(config, "/deep", "bind", &path, &["rbind"]);
+    });
+    let output = container.run().ok();
+    unmount(&case.path("outer/inner"));
+    assert_eq!(output.stdout, "\ndeep\n");
+}
+
+fn recursive_attributes(case: &Case) {
+    let path = nested_source(case);
+    let text = mounts_with(case, |config| {
+        add_mount(config, "/top", "bind", &path, &["rbind", "ro"]);
+        add_mount(
+            config,
+            "/all",
+            "bind",
+            &path,
+            &["rbind", "rro", "rnosuid", "rnoexec", "rnodev"],
+        );
+    });
+    unmount(&case.path("outer/inner"));
+    assert!(
+        mount_at(&text, "/top").has("ro") && mount_at(&text, "/top/inner").has("rw"),
+        "{text}"
+    );
+    for path in ["/all", "/all/inner"] {
+        let mount = mount_at(&text, path);
+        assert!(
+            ["ro", "nosuid", "noexec", "nodev"]
+                .iter()
+                .all(|option| mount.has(option)),
+            "{mount:?}"
+        );
+    }
+}
+
+/// As Podman asks for it in pods.
+fn read_only_dev_is_filled_first(case: &Case) {
+    let script = "test -c /dev/null && test -c /dev/pts/ptmx && ls /ro/below && touch /dev/x";
+    let container = case.script_with(script, |config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev");
+        let options = dev.expect("/dev is one of them")["options"].as_array_mut();
+        options.expect("it has options").push(json!("ro"));
+        add_mount(config, "/ro", "tmpfs", "none", &["ro"]);
+        add_mount(config, "/ro/below", "tmpfs", "none", &[]);
+    });
+    let output = container.run();
+    assert!(
+        output.stderr.contains("/dev/x: Read-only file system"),
+        "{output}"
+    );
+}
+
+fn size_and_mode_of_a_tmpfs(case: &Case) {
+    let script = "stat -c %a /mnt; df -k /mnt | tail -1; dd if=/dev/zero of=/mnt/big bs=1k count=2000";
+    let container = case.script_with(script, |config| {
+        add_mount(config, "/mnt", "tmpfs", "none", &["mode=1750", "size=1024k"]);
+    });
+    let output = container.run().code_is(1);
+    // runc 1.1 gives a mode back to a directory that was there before.
+    assert!(
+        output.stdout.starts_with("1750\n") || !case.runtime.ours,
+        "{output}"
+    );
+    assert!(output.stdout.contains(" 1024 "), "{output}");
+    assert!(output.stderr.contains("No space left"), "{output}");
+}
+
+fn copy_up_into_a_tmpfs(case: &Case) {
+    let script = "cat /etc/passwd | head -1; stat -c '%a' /etc/secret; readlink /etc/link; echo x >/etc/new; \
+                  grep ' /etc ' /proc/self/mountinfo | wc -l";
+    let container = case.script_with(script, |config| {
+        add_mount(config, "/etc", "tmpfs", "none", &["tmpcopyup"]);
+    });
+    container.write("etc/secret", "secret", 0o600);
+    symlink("passwd", container.rootfs("etc/link")).expect("a link");
+    let output = container.run().ok();
+    assert_eq!(
+        output.lines(),
+        ["root:x:0:0:root:/root:/bin/sh", "600", "passwd", "1"],
+        "{output}"
+    );
+    assert!(!container.rootfs("etc/new").exists(), "the image was written to");
+}
+
+fn id_mapped_mount(case: &Case) {
+    let path = source(case, "source");
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let container = case.script_with("stat -c '%u:%g' /mnt/file", |config| {
+        add_mount(config, "/mnt", "bind", &path, &["bind"]);
+        let last = config["mounts"]
+            .as_array_mut()
+            .expect("mounts")
+            .last_mut()
+            .expect("one");
+        last["uidMappings"] = map.clone();
+        last["gidMappings"] = map.clone();
+    });
+    let output = container.run().ok();
+    // Root's file on disk is that of 100000 in the container.
+    assert_eq!(output.stdout, "100000:100000\n");
+    let mapped = case.script_with(
+        "stat -c '%u:%g' /mnt/file; touch /mnt/new && echo may write",
+        |config| {
+            map_ids(config, 100_000);
+            add_mount(config, "/mnt", "bind", &path, &["bind", "idmap"]);
+        },
+    );
+    let output = mapped.run().ok();
+    assert_eq!(output.stdout, "0:0\nmay write\n", "the map of the user namespace");
+    let new = fs::metadata(case.dir.join("source/new")).expect("the new file");
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::uid(&new),
+        0,
+        "on disk it is root's"
+    );
+}
+
+fn destination_is_made(case: &Case) {
+    let path = source(case, "source");
+    let container = case.container_with(&["cat", "/very/deep/directory/file"], |config| {
+        add_mount(config, "/very/deep/directory", "bind", &path, &["bind"]);
+    });
+    assert_eq!(container.run().ok().stdout, "in source\n");
+    // A destination without a slash at the front, as old engines write it.
+    let relative = case.container_with(&["cat", "/relative/file"], |config| {
+        add_mount(config, "relative", "bind", &path, &["bind"]);
+    });
+    let output = relative.run();
+    assert!(
+        output.stdout == "in source\n" || !output.status.success(),
+        "{output}"
+    );
+}
+
+fn destination_through_a_link_stays_inside(case: &Case) {
+    let path = source(case, "source");
+    let container = case.container_with(&["cat", "/real/file", "/link/file"], |config| {
+        add_mount(config, "/link", "bind", &path, &["bind"]);
+    });
+    fs::create_dir(container.rootfs("real")).expect("a directory");
+    symlink("/real", container.rootfs("link")).expect("a link");
+    assert_eq!(container.run().ok().stdout, "in source\nin source\n");
+}
+
+fn destination_with_dots_stays_inside(case: &Case) {
+    let path = source(case, "source");
+    let container = case.container_with(
+        &["sh", "-c", "find / -xdev -name tmp -maxdepth 2; cat /tmp/up/file"],
+        |config| {
+            add_mount(config, "/../../../tmp/up", "bind", &path, &["bind"]);
+        },
+    );
+    let output = container.run();
+    assert!(
+        !output.status.success() || output.stdout.contains("in source"),
+        "{output}"
+    );
+    assert!(!Path::new("/tmp/up").exists(), "made on the host");
+}
+
+fn mounts_come_in_order(case: &Case) {
+    let path = source(case, "source");
+    let container = case.script_with("ls /mnt; ls /mnt/inner", |config| {
+        add_mount(config, "/mnt", "tmpfs", "none", &[]);
+        add_mount(config, "/mnt/inner", "bind", &path, &["bind"]);
+    });
+    assert_eq!(container.run().ok().stdout, "inner\nfile\n");
+}
+
+fn same_destination_twice(case: &Case) {
+    let (first, second) = (source(case, "first"), source(case, "second"));
+    let container = case.container_with(&["cat", "/mnt/file"], |config| {
+        add_mount(config, "/mnt", "bind", &first, &["bind"]);
+        add_mount(config, "/mnt", "bind", &second, &["bind"]);
+    });
+    assert_eq!(container.run().ok().stdout, "in second\n");
+}
+
+fn sysfs_and_mqueue_are_of_the_container(case: &Case) {
+    let output = case
+        .script("ls /sys/class/net; touch /dev/mqueue/queue && ls /dev/mqueue")
+        .run()
+        .ok();
+    assert_eq!(output.lines(), ["lo", "queue"], "{output}");
+}
+
+fn unknown_option_is_refused(case: &Case) {
+    // What is no flag goes to the filesystem, which does not know it.
+    let container = case.container_with(&["true"], |config| {
+        add_mount(config, "/mnt", "tmpfs", "none", &["nonsense=1"]);
+    });
+    case.names(&container.run().code_is(1), &["/mnt", "nonsense"]);
+    case.nothing_left();
+}
+
+fn overlay_mount(case: &Case) {
+    let lower = source(case, "lower");
+    let [upper, work] = ["upper", "work"].map(|name| case.path(name));
+    fs::create_dir(&upper).expect("a directory");
+    fs::create_dir(&work).expect("a directory");
+    let options = [
+        &format!("lowerdir={lower}"),
+        &format!("upperdir={upper}"),
+        &format!("workdir={work}"),
+    ];
+    let container = case.script_with("cat /mnt/file; echo x >/mnt/new", |config| {
+        let options: Vec<&str> = options.iter().map(|option| option.as_str()).collect();
+        add_mount(config, "/mnt", "overlay", "overlay", &options);
+    });
+    assert_eq!(container.run().ok().stdout, "in lower\n");
+    assert!(Path::new(&upper).join("new").exists());
+}

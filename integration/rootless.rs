@@ -1,0 +1,173 @@
+//! Containers of a user who is not root, from what `spec --rootless` writes.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Case, Container, Output, Test, guest, test};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(run),
+        test!(lifecycle),
+        test!(exec),
+        test!(state_is_in_the_user_s_runtime_directory),
+        test!(files_belong_to_the_user),
+        test!(wasm).wrun_only("runc runs no Wasm"),
+    ]
+}
+
+/// The user of these tests: nobody.
+const USER: u32 = 65534;
+
+/// A user's directory with a copy of the runtime, since the user may not reach where it was built.
+struct User<'case> {
+    case: &'case Case,
+    runtime: PathBuf,
+}
+
+impl<'case> User<'case> {
+    fn new(case: &'case Case) -> Self {
+        let home = case.dir.join("home");
+        fs::create_dir(&home).expect("a directory");
+        chown(&home, Some(USER), Some(USER)).expect("chown");
+        let runtime = case.dir.join(if case.runtime.ours { "wrun" } else { "runc" });
+        fs::copy(&case.runtime.path, &runtime).expect("a copy of the runtime");
+        fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        User { case, runtime }
+    }
+
+    /// A bundle of the user's own, with what `spec --rootless` writes, after `edit`.
+    fn container(&self, args: &[&str], edit: impl FnOnce(&mut Value)) -> Container<'case> {
+        let container = self.case.container(&["true"]);
+        fs::remove_file(container.bundle.join("config.json")).expect("it was there");
+        let chown_all = Command::new("chown")
+            .arg("-R")
+            .arg(USER.to_string())
+            .arg(&container.bundle)
+            .status();
+        assert!(chown_all.expect("chown starts").success());
+        self.call(&["spec", "--rootless", "--bundle", &container.bundle()])
+            .ok();
+        container.edit(|config| {
+            config["process"]["terminal"] = json!(false);
+            config["process"]["args"] = json!(args);
+            let env = config["process"]["env"].as_array_mut().expect("an environment");
+            env.push(format!("{}={}", crate::harness::case::MARK, self.case.mark).into());
+            config["root"]["readonly"] = json!(false);
+            edit(config);
+        });
+        container
+    }
+
+    /// The runtime's command as this user, with the state where a user's is by default.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        let user = USER.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
+        command.arg(&self.runtime).args(args).stdin(Stdio::null());
+        command
+            .env("XDG_RUNTIME_DIR", self.case.dir.join("home"))
+            .env("HOME", self.case.dir.join("home"));
+        command
+    }
+
+    fn call(&self, args: &[&str]) -> Output {
+        self.case.finish(self.command(args))
+    }
+}
+
+fn run(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(
+        &[
+            "sh",
+            "-c",
+            "id -u; id -g; hostname; cat /proc/self/uid_map; exit 3",
+        ],
+        |_| {},
+    );
+    let output = user
+        .call(&["run", "--bundle", &container.bundle(), &container.id])
+        .code_is(3);
+    let words: Vec<_> = output.stdout.split_whitespace().collect();
+    assert_eq!([words[0], words[1]], ["0", "0"], "{output}");
+    assert_eq!(words[3..], ["0", &USER.to_string(), "1"], "{output}");
+    case.nothing_left();
+}
+
+fn lifecycle(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["sleep", "100"], |_| {});
+    user.call(&["create", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let status = || user.call(&["state", &container.id]).ok().json()["status"].clone();
+    assert_eq!(status(), "created");
+    user.call(&["start", &container.id]).ok();
+    assert_eq!(status(), "running");
+    assert_eq!(
+        user.call(&["list", "--quiet"]).ok().stdout,
+        format!("{}\n", container.id)
+    );
+    user.call(&["kill", &container.id, "KILL"]).ok();
+    crate::harness::command::eventually("it has stopped", || (status() == "stopped").then_some(()));
+    user.call(&["delete", &container.id]).ok();
+    case.nothing_left();
+}
+
+fn exec(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["sleep", "100"], |_| {});
+    user.call(&["run", "--detach", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let output = user.call(&[
+        "exec",
+        &container.id,
+        "sh",
+        "-c",
+        "id -u; readlink /proc/self/ns/user; exit 4",
+    ]);
+    let own = fs::read_link("/proc/self/ns/user").expect("a namespace");
+    let output = output.code_is(4);
+    assert_eq!(output.lines()[0], "0");
+    assert_ne!(output.lines()[1], own.to_string_lossy());
+    user.call(&["delete", "--force", &container.id]).ok();
+}
+
+fn state_is_in_the_user_s_runtime_directory(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["sleep", "100"], |_| {});
+    user.call(&["create", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let name = if case.runtime.ours { "wrun" } else { "runc" };
+    let state = case.dir.join("home").join(name).join(&container.id);
+    assert!(state.exists(), "{}", state.display());
+    user.call(&["delete", "--force", &container.id]).ok();
+    assert!(!state.exists());
+}
+
+fn files_belong_to_the_user(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["touch", "/tmp/new"], |_| {});
+    user.call(&["run", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let file = fs::metadata(container.rootfs("tmp/new")).expect("the file");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&file), USER);
+}
+
+fn wasm(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["/hello.wasm"], |_| {});
+    container.write("hello.wasm", guest::binary("hello"), 0o644);
+    for _ in 0..2 {
+        let output = user
+            .call(&["run", "--bundle", &container.bundle(), &container.id])
+            .ok();
+        assert!(output.stdout.contains("Hello from Wasm"), "{output}");
+    }
+    // The user's own cache.
+    assert!(case.dir.join("home/.cache/wrun").exists());
+}
