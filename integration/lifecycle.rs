@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::command::{LIMIT, eventually, wait_for_exit};
-use crate::harness::{Case, Need, Test, leaks, test};
+use crate::harness::{Case, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
     vec![

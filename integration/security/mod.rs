@@ -1,6 +1,7 @@
 //! The container reaches nothing of the host: not our descriptors, executable or working directory, no path
 //! outside of its root filesystem, and no process before that is confined.
 
+mod caller;
 mod links;
 mod reach;
 
@@ -15,7 +16,10 @@ use crate::harness::terminal::{DescriptorSocket, Terminal};
 use crate::harness::{Case, Container, Test, test};
 
 pub fn tests() -> Vec<Test> {
-    [links::tests(), reach::tests()].into_iter().flatten().collect()
+    [links::tests(), reach::tests(), caller::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The host's file that no container may reach.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::harness::bundle::add_mount;
 use crate::harness::command::{Running, eventually};
 use crate::harness::terminal::{DescriptorSocket, Terminal};
-use crate::harness::{Case, Container, Need, Output, Test, guest, test};
+use crate::harness::{Case, Container, Output, Test, guest, test};
 
 pub fn tests() -> Vec<Test> {
     [
