@@ -62,6 +62,7 @@ impl Exec<'_> {
         let spawn = Spawn {
             new: &[],
             join: &join,
+            rootless: self.rootless,
             entry: &self.entry,
             keep: (3..3 + self.preserve_fds + self.listen_fds)
                 .map(u32::cast_signed)

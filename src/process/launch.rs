@@ -67,6 +67,7 @@ impl Launch<'_> {
         let spawn = Spawn {
             new: &namespaces.new,
             join: &join,
+            rootless: self.plan.rootless,
             entry: &entry,
             keep,
             first: &first,

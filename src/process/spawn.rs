@@ -4,6 +4,8 @@
 //! namespace is given to children only, and from a new user namespace none of the host's can be joined: there
 //! the parent visits them for the moment of the clone. And where a user namespace is joined and others are to
 //! be made, or a pid namespace entered, as its root, an intermediate process goes there and makes the real one.
+//! So it does for a rootless caller who joins a pid namespace: his own may belong to a user namespace above his
+//! (Podman's users), and then there is no way back from the visit.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -40,6 +42,8 @@ pub struct Spawn<'a> {
     /// Kinds of namespace that it gets new.
     pub new: &'a [Kind],
     pub join: &'a Join,
+    /// We lack the rights of root on the host.
+    pub rootless: bool,
     pub entry: &'a Entry,
     /// Descriptors that it keeps, besides those for joining; all others of ours are closed at once.
     pub keep: Vec<RawFd>,
@@ -90,7 +94,8 @@ impl Spawn<'_> {
     }
 
     fn needs_intermediate(&self) -> bool {
-        self.join.has(Kind::User) && (made_by_clone(self.new) != 0 || self.join.has(Kind::Pid))
+        let pid = self.join.has(Kind::Pid);
+        self.join.has(Kind::User) && (made_by_clone(self.new) != 0 || pid) || self.rootless && pid
     }
 
     fn parent_enters(&self, kind: Kind) -> bool {
