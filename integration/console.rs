@@ -97,7 +97,7 @@ fn foreground_copies_both_ways(case: &Case) {
 }
 
 /// A script that shows the terminal's size. runc sets it when the program may be running already.
-fn show_size(case: &Case) -> &'static str {
+pub fn show_size(case: &Case) -> &'static str {
     if case.runtime.ours {
         "stty size"
     } else {

@@ -286,15 +286,9 @@ fn terminal_to_a_console_socket(case: &Case) {
 fn terminal_in_the_foreground(case: &Case) {
     let container = sleeper(case);
     let (mut terminal, slave) = Terminal::open(33, 77);
+    let script = format!("{}; tty; read x; exit 6", crate::console::show_size(case));
+    let exec = case.command(&["exec", "--tty", &container.id, "sh", "-c", &script]);
     let mut command = std::process::Command::new("setsid");
-    let exec = case.command(&[
-        "exec",
-        "--tty",
-        &container.id,
-        "sh",
-        "-c",
-        "stty size; tty; read x; exit 6",
-    ]);
     command
         .args(["--ctty", "--wait"])
         .arg(exec.get_program())
