@@ -1,5 +1,5 @@
 //! Processes of the runtime: how the container's process is made, what it and the command say to each other,
-//! and the recipes by which it becomes the program. See [`protocol`] for the drawing.
+//! and the recipes by which it becomes the program. See protocol.rs for the drawing.
 //!
 //! There is one thread, no async runtime and no engine here until a process has been cloned for good.
 
