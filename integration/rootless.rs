@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Test> {
         test!(exec),
         test!(state_is_in_the_user_s_runtime_directory),
         test!(files_belong_to_the_user),
+        test!(limits_without_a_cgroup_are_refused),
         test!(wasm).wrun_only("runc runs no Wasm"),
     ]
 }
@@ -170,4 +171,15 @@ fn wasm(case: &Case) {
     }
     // The user's own cache.
     assert!(case.dir.join("home/.cache/wrun").exists());
+}
+
+/// The user may make no cgroup here; a limit that cannot be set must not be passed over.
+fn limits_without_a_cgroup_are_refused(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["true"], |config| {
+        config["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 } });
+    });
+    let output = user.call(&["run", "--bundle", &container.bundle(), &container.id]);
+    case.names(&output.code_is(1), &["cgroup"]);
+    case.nothing_left();
 }

@@ -41,6 +41,10 @@ pub enum CgroupError {
     Frozen { path: PathBuf },
     #[error("{path} could not be frozen", path = path.display())]
     NotFrozen { path: PathBuf },
+    #[error(
+        "{property}: the caller may not make a cgroup to set it in; delegate one, or use --systemd-cgroup"
+    )]
+    NotAllowed { property: String },
     #[error("the container has no cgroup that can {verb} it")]
     NoTree { verb: &'static str },
     #[error("{path} still has processes in it: {processes:?}", path = path.display())]

@@ -118,6 +118,12 @@ impl Cgroup {
             }
         }
         if self.trees.is_empty() {
+            // The caller may not make one. That is fine where nothing was asked of it, and only there.
+            if let Some(setting) = plan.settings.first() {
+                return Err(CgroupError::NotAllowed {
+                    property: setting.property.clone(),
+                });
+            }
             self.location = Location::None;
             return Ok(());
         }

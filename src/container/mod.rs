@@ -138,6 +138,8 @@ pub enum Error {
     Usage(&'static str),
     #[error("container {id} has processes that do not end: {pids:?}")]
     Unkillable { id: String, pids: Vec<i32> },
+    #[error("container {id} has no cgroup, by which its processes would be known")]
+    NoCgroup { id: String },
     #[error("container {id} has no process to start: config.json has no process")]
     NoProcess { id: String },
 }

@@ -9,6 +9,9 @@ use crate::state::Verb;
 pub fn ps(context: &Context<'_>, id: &str) -> Result<Vec<u32>, Error> {
     let entry = store(context).open(id)?;
     let (record, _) = permitted(&entry, Verb::Ps)?;
+    if record.placement.paths.is_empty() {
+        return Err(Error::NoCgroup { id: id.to_owned() });
+    }
     let pids = Cgroup::open(&record.placement).processes()?;
     Ok(pids.into_iter().map(i32::cast_unsigned).collect())
 }
