@@ -29,6 +29,8 @@ need() {
 # What builds wrun: a C compiler for two of the dependencies, and libseccomp to link statically.
 need_build() {
     need cc gcc
+    # A recommendation of gcc's, which is not installed with it here.
+    [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
     compgen -G '/usr/lib/*/libseccomp.a' >/dev/null || missing+=(libseccomp-dev)
     has cargo || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
 }

@@ -54,7 +54,7 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the container inherits.
     pub preserve_fds: u32,
-    /// Of these, in front, the ones of socket activation (sd_listen_fds(3)).
+    /// The descriptors of socket activation (sd_listen_fds(3)), which come in front of these.
     pub listen_fds: u32,
 }
 
