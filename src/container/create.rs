@@ -17,7 +17,7 @@ use crate::console::{ConsoleSocket, Relay};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan};
-use crate::process::{Launch, Service, send_bytes};
+use crate::process::{Child, Launch, Service, send_bytes};
 use crate::rdt;
 use crate::security::seccomp::Program as Filter;
 use crate::security::seccomp_cache;
@@ -57,20 +57,39 @@ pub(super) fn create_with(
 ) -> Result<Created, Error> {
     let bundle = Bundle::open(&options.bundle)?;
     let plan = plan(context, options, &bundle, host)?;
-    let console = console(options, &plan, terminal)?;
+    let gathered = Gathered {
+        options,
+        host,
+        bundle: &bundle,
+        plan: &plan,
+        relay,
+        console: console(options, &plan, terminal)?,
+    };
     let filter = filter(&plan, host)?;
+    let cgroup = Cgroup::locate(&plan.cgroup)?;
     let entry = store(context).reserve(&options.id)?;
     fault::point("parent:reserved");
     let mut making = Making {
         context,
+        gathered,
         entry: &entry,
-        cgroup: None,
+        cgroup,
+        cgroup_made: false,
         rdt: None,
         child: None,
-        record: None,
     };
-    let made = making.make(options, &plan, &bundle, host, filter, relay, console.as_ref());
+    let made = making.make(filter);
     made.inspect_err(|_| making.undo())
+}
+
+/// All that is known before anything is made.
+struct Gathered<'a> {
+    options: &'a CreateOptions,
+    host: &'a Host,
+    bundle: &'a Bundle,
+    plan: &'a Plan,
+    relay: Option<&'a Relay>,
+    console: Option<ConsoleSocket>,
 }
 
 fn plan(context: &Context<'_>, options: &CreateOptions, bundle: &Bundle, host: &Host) -> Result<Plan, Error> {
@@ -119,95 +138,104 @@ fn filter(plan: &Plan, host: &Host) -> Result<Option<Filter>, Error> {
 /// What has been made so far, to be undone on failure.
 struct Making<'a> {
     context: &'a Context<'a>,
+    gathered: Gathered<'a>,
     entry: &'a Entry,
-    cgroup: Option<Cgroup>,
+    cgroup: Cgroup,
+    /// Whether the cgroup is this container's; until then another may live there.
+    cgroup_made: bool,
     rdt: Option<rdt::Group>,
-    child: Option<crate::process::Child>,
-    /// Set when there is a process, whose end the poststop hooks then follow.
-    record: Option<Record>,
+    child: Option<Child>,
 }
 
 impl Making<'_> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the one place where all that create has gathered comes together"
-    )]
-    fn make(
-        &mut self,
-        options: &CreateOptions,
-        plan: &Plan,
-        bundle: &Bundle,
-        host: &Host,
-        filter: Option<Filter>,
-        relay: Option<&Relay>,
-        console: Option<&ConsoleSocket>,
-    ) -> Result<Created, Error> {
+    fn make(&mut self, filter: Option<Filter>) -> Result<Created, Error> {
         let _lock = self.entry.lock()?;
-        let located = Cgroup::locate(&plan.cgroup)?;
+        let record = self.make_groups()?;
+        let child = self.launch(&record, filter)?;
+        let service = Service {
+            record: &record,
+            cgroup: &self.cgroup,
+            process: self.gathered.plan.process.as_ref(),
+            hooks: Some(&self.gathered.plan.hooks),
+            console: self.gathered.console.as_ref(),
+            rootless: self.gathered.host.rootless(),
+            user_namespace: self.gathered.plan.namespaces.has(Kind::User),
+            memory_limit: self.gathered.plan.cgroup.memory_limit(),
+            warn: self.context.warn,
+        };
+        let child = self.child.insert(child);
+        let master = child.serve(&service)?;
+        fault::point("parent:ready");
+        self.tell(record, master)
+    }
+
+    /// The cgroup, and the class of cache and memory bandwidth.
+    fn make_groups(&mut self) -> Result<Record, Error> {
+        let Gathered {
+            plan, bundle, host, ..
+        } = self.gathered;
         let rdt = plan
             .rdt
             .as_ref()
             .map(|rdt| rdt::Group::locate(rdt, &plan.id))
             .transpose()?;
-        let mut record = first_record(plan, bundle, host, &located);
+        let mut record = first_record(plan, bundle, host, &self.cgroup);
         record.rdt = rdt.as_ref().map(|group| group.placement().clone());
         // Before the cgroup is made: whoever cleans up after us finds it by this.
         self.entry.write(&record)?;
         fault::point("parent:recorded");
-        let cgroup = self.cgroup.insert(located);
-        cgroup.make(&plan.cgroup)?;
+        self.cgroup.make(&plan.cgroup)?;
+        self.cgroup_made = true;
         // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
         self.entry.write_config(bundle.config())?;
         if let (Some(plan), Some(group)) = (&plan.rdt, rdt) {
             self.rdt.insert(group).make(plan)?;
         }
         fault::point("parent:cgroup");
-        let launched = Launch {
-            plan,
-            record: &record,
+        Ok(record)
+    }
+
+    fn launch(&mut self, record: &Record, filter: Option<Filter>) -> Result<Child, Error> {
+        let launch = Launch {
+            plan: self.gathered.plan,
+            record,
             state: self.entry.dir(),
-            cgroup,
+            cgroup: &mut self.cgroup,
             filter,
-            relay,
-            privileged: host.euid == 0,
-            preserve_fds: options.preserve_fds,
-            listen_fds: options.listen_fds,
-        }
-        .clone()?;
-        let child = self.child.insert(launched);
-        self.record = Some(record.clone());
-        let service = Service {
-            record: &record,
-            cgroup,
-            process: plan.process.as_ref(),
-            hooks: Some(&plan.hooks),
-            console,
-            rootless: host.rootless(),
-            user_namespace: plan.namespaces.has(Kind::User),
-            memory_limit: plan.cgroup.memory_limit(),
-            warn: self.context.warn,
+            relay: self.gathered.relay,
+            privileged: self.gathered.host.euid == 0,
+            preserve_fds: self.gathered.options.preserve_fds,
+            listen_fds: self.gathered.options.listen_fds,
         };
-        let master = child.serve(&service)?;
-        fault::point("parent:ready");
-        record.placement = cgroup.placement();
-        record.init = Some(Identity::of(child.pid.as_raw()).map_err(|source| Error::Process {
-            id: options.id.clone(),
-            action: "read the start time of the first process",
-            source,
-        })?);
+        Ok(launch.clone()?)
+    }
+
+    /// Tells all who are to know of the first process, and lets it wait for `start`.
+    fn tell(&self, mut record: Record, master: Option<OwnedFd>) -> Result<Created, Error> {
+        let options = self.gathered.options;
+        let failed = |action| {
+            move |source| Error::Process {
+                id: options.id.clone(),
+                action,
+                source,
+            }
+        };
+        let Some(child) = &self.child else {
+            return Err(failed("find the first process")(io::Error::from_raw_os_error(
+                libc::ESRCH,
+            )));
+        };
+        record.placement = self.cgroup.placement();
+        let identity = Identity::of(child.pid.as_raw());
+        record.init = Some(identity.map_err(failed("read the start time of the first process"))?);
         self.entry.write(&record)?;
         write_pid_file(options.pid_file.as_deref(), child.pid)?;
         send_pidfd(options.pidfd_socket.as_deref(), &child.pidfd)?;
         child.commit()?;
         fault::point("parent:committed");
-        let pidfd = child.pidfd.try_clone().map_err(|source| Error::Process {
-            id: options.id.clone(),
-            action: "copy the pidfd",
-            source,
-        })?;
         Ok(Created {
             pid: child.pid,
-            pidfd,
+            pidfd: child.pidfd.try_clone().map_err(failed("copy the pidfd"))?,
             master,
         })
     }
@@ -217,23 +245,27 @@ impl Making<'_> {
         if let Some(child) = &self.child {
             child.end();
         }
-        let id = self.entry.id();
         // Somebody may have deleted it by force meanwhile, and another have taken the id.
         let Ok(_lock) = self.entry.lock() else { return };
-        if let Some(cgroup) = &mut self.cgroup {
-            for result in [cgroup.kill_and_wait(), cgroup.discard()] {
-                if let Err(error) = result {
-                    (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
-                }
-            }
+        if self.cgroup_made {
+            self.warn_of(self.cgroup.kill_and_wait());
+            let discarded = self.cgroup.discard();
+            self.warn_of(discarded);
         }
-        if let Some(Err(error)) = self.rdt.as_mut().map(rdt::Group::discard) {
-            (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
+        if let Some(discarded) = self.rdt.as_mut().map(rdt::Group::discard) {
+            self.warn_of(discarded);
         }
-        if let Some(record) = &self.record {
-            delete::poststop(self.context, record);
+        if self.child.is_some()
+            && let Ok(record) = self.entry.read()
+        {
+            delete::poststop(self.context, &record);
         }
-        if let Err(error) = self.entry.remove() {
+        self.warn_of(self.entry.remove());
+    }
+
+    fn warn_of<E: std::error::Error>(&self, result: Result<(), E>) {
+        if let Err(error) = result {
+            let id = self.entry.id();
             (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
         }
     }

@@ -100,7 +100,7 @@ impl Confinement<'_> {
         // What is left open of ours ends with execve(2); what the caller passed does not.
         crate::sys::fd::cloexec_from(3 + self.preserve).map_err(step("mark descriptors close-on-exec"))?;
         crate::sys::fd::pass_on(self.preserve).map_err(step("pass descriptors on"))?;
-        crate::sys::exec::default_sigpipe().map_err(step("reset SIGPIPE"))?;
+        crate::sys::exec::default_signals().map_err(step("reset the actions of signals"))?;
         let mut entered = enter(&process.cwd);
         let view = self.prepare_for_guest()?;
         if view.is_some() {

@@ -129,18 +129,7 @@ impl Birth<'_> {
         let terminal = self.make_terminal(&tree)?;
         fault::point("init:mounted");
         self.runtime_hooks()?;
-        let state = HookState::new(self.record, Status::Creating)
-            .with_pid(getpid().as_raw_nonzero().get())
-            .to_json();
-        // The hooks get the caller's mask, not the one under which we make files of given modes.
-        rustix::process::umask(umask);
-        hooks::run(
-            &plan.hooks.create_container,
-            &state,
-            "createContainer",
-            Some(&plan.bundle),
-        )?;
-        rustix::process::umask(Mode::empty());
+        self.container_hooks(umask)?;
         // After the hooks, which may mount things of their own that are then protected too.
         tree.protect_paths()?;
         let root = tree.pivot()?;
@@ -270,6 +259,19 @@ impl Birth<'_> {
         Ok(self
             .channel
             .expect(|message| matches!(message, Message::HooksDone))?)
+    }
+
+    /// Those in the container's namespaces, before its root is the root.
+    fn container_hooks(&self, umask: Mode) -> Result<(), InitError> {
+        let state = HookState::new(self.record, Status::Creating)
+            .with_pid(getpid().as_raw_nonzero().get())
+            .to_json();
+        // They get the caller's mask, not the one under which we make files of given modes.
+        rustix::process::umask(umask);
+        let hooks = &self.plan.hooks.create_container;
+        hooks::run(hooks, &state, "createContainer", Some(&self.plan.bundle))?;
+        rustix::process::umask(Mode::empty());
+        Ok(())
     }
 
     /// A container without a process is created, and can only be deleted.

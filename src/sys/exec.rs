@@ -2,16 +2,19 @@
 
 use std::io;
 
-/// Gives SIGPIPE its default action back, which Rust's runtime has set to "ignore" at the start of the
-/// program: an ignored signal stays ignored through execve(2).
-pub fn default_sigpipe() -> io::Result<()> {
-    // SAFETY: SIG_DFL is a valid action for SIGPIPE, and no handler of ours is replaced.
-    let result = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    if result == libc::SIG_ERR {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
+/// Gives every signal its default action back: what is ignored stays ignored through execve(2), and our caller
+/// may have ignored some (nohup(1), a shell's background job), as Rust's runtime does SIGPIPE.
+pub fn default_signals() -> io::Result<()> {
+    // SIGKILL and SIGSTOP have no other action; 32 and 33 belong to the C library. Of the two that Rust's runtime
+    // handles, execve(2) takes the handlers away.
+    let fixed = [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS, 32, 33];
+    for signal in (1..=64).filter(|signal| !fixed.contains(signal)) {
+        // SAFETY: SIG_DFL is a valid action for each of these signals, and no handler of ours is replaced.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
     }
+    Ok(())
 }
 
 /// Closes all descriptors from 3 on but those in `keep`.
