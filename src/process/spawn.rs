@@ -85,10 +85,11 @@ impl Spawn<'_> {
             visit.end()?;
         }
         match cloned? {
-            Cloned::Child => {
-                self.begin(theirs)?;
-                Ok(Side::Child)
-            }
+            Cloned::Child => match self.begin(theirs) {
+                Ok(()) => Ok(Side::Child),
+                // Returned, it would run the parent's clean-up a second time.
+                Err(error) => fail(theirs, &error),
+            },
             Cloned::Parent { pid, pidfd } => Ok(Side::Parent { pid, pidfd }),
         }
     }
@@ -135,15 +136,15 @@ impl Spawn<'_> {
                     self.join.enter(|kind| kind != Kind::Mount)?;
                     clone(made_by_clone(self.new) | CLONE_PARENT, None)
                 });
-                let told = match made {
-                    Ok(Cloned::Child) => return Ok(Side::Child),
+                match made {
+                    Ok(Cloned::Child) => Ok(Side::Child),
                     Ok(Cloned::Parent { pid, pidfd }) => {
-                        theirs.send_with(&Message::Cloned { pid: pid.as_raw() }, pidfd.as_fd())
+                        let told = theirs.send_with(&Message::Cloned { pid: pid.as_raw() }, pidfd.as_fd());
+                        // Where the parent cannot be told, it is dead, and the real process ends by itself.
+                        std::process::exit(if told.is_ok() { 0 } else { 1 })
                     }
-                    Err(error) => theirs.send(&Message::Failed { error: chain(&error) }),
-                };
-                // Where the parent cannot be told, it is dead, and the real process ends by itself.
-                std::process::exit(if told.is_ok() { 0 } else { 1 })
+                    Err(error) => fail(theirs, &error),
+                }
             }
             Cloned::Parent { pidfd, .. } => {
                 let answer = ours.receive().map_err(SpawnError::Intermediate);
@@ -163,6 +164,13 @@ impl Spawn<'_> {
             }
         }
     }
+}
+
+/// The end of a child that came to nothing.
+fn fail(theirs: &Channel, error: &SpawnError) -> ! {
+    // Where the parent is gone there is nobody to tell.
+    let _ = theirs.send(&Message::Failed { error: chain(error) });
+    std::process::exit(1)
 }
 
 fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, SpawnError> {
