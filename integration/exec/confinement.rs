@@ -111,6 +111,11 @@ fn same_capabilities_user_and_limits(case: &Case) {
             .map(|line| line.trim().to_owned())
             .collect()
     };
+    // A detached run may return a moment before the program is in place.
+    crate::harness::command::eventually("the first process is the program", || {
+        let name = fs::read_to_string(container.proc("comm")).ok()?;
+        (name == "sleep\n").then_some(())
+    });
     let first = fs::read_to_string(container.proc("status")).expect("the status of the first process");
     assert_eq!(lines(&container.sh("cat /proc/self/status")), lines(&first));
     assert_eq!(container.sh("cat /proc/self/oom_score_adj; pwd"), "321\n/tmp");

@@ -46,7 +46,7 @@ pub fn remove(case: &Case) {
 }
 
 /// [`remove`] in the middle of a test, which goes on with its bundles.
-pub fn remove_but_directory(case: &Case) {
+fn remove_but_directory(case: &Case) {
     // Each step is an attempt at something that may be gone by now; what stays is reported by `find`.
     for pid in processes(case) {
         for group in cgroups(&case.mark) {
