@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::harness::bundle::set_namespace;
-use crate::harness::command::{LIMIT, eventually, wait_for_exit};
+use crate::harness::command::eventually;
 use crate::harness::{Case, Container, Need, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
@@ -241,15 +241,17 @@ fn device_is_allowed(case: &Case) {
     assert_eq!(output.stdout, "opened\n");
 }
 
-/// Docker writes zeros where nothing was asked for.
+/// What Docker writes where nothing was asked for.
+fn ask_for_nothing(config: &mut Value) {
+    let resources = &mut config["linux"]["resources"];
+    resources["memory"] = json!({ "disableOOMKiller": false });
+    resources["cpu"] = json!({ "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" });
+    resources["pids"] = json!({ "limit": -1 });
+    resources["blockIO"] = json!({ "weight": 0 });
+}
+
 fn zero_and_minus_one_are_no_limits(case: &Case) {
-    let container = sleeper_with(case, |config| {
-        let resources = &mut config["linux"]["resources"];
-        resources["memory"] = json!({ "disableOOMKiller": false });
-        resources["cpu"] = json!({ "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" });
-        resources["pids"] = json!({ "limit": -1 });
-        resources["blockIO"] = json!({ "weight": 0 });
-    });
+    let container = sleeper_with(case, ask_for_nothing);
     assert_file(&container, "pids", "pids.max", "max");
     assert_file(&container, "cpu", "cpu.cfs_quota_us", "-1");
 }
@@ -349,17 +351,7 @@ fn pause_and_resume_on_v2(case: &Case) {
 }
 
 fn kill_all_on_v2(case: &Case) {
-    let container = case.container_with(
-        &["sh", "-c", "sleep 100 & echo $! >/child; exec sleep 100"],
-        |config| {
-            crate::harness::bundle::remove_namespace(config, "pid");
-        },
-    );
-    container.run_detached();
-    let child = container.wait_for_file("child").trim().parse().expect("a pid");
-    case.call(&["kill", "--all", &container.id, "KILL"]).ok();
-    assert!(wait_for_exit(child, LIMIT), "a child survived kill --all");
-    container.wait_for("stopped");
+    crate::lifecycle::kill_all_ends_processes_without_a_pid_namespace(case);
 }
 
 fn cgroup_made_inside_is_removed_on_v2(case: &Case) {
@@ -445,15 +437,8 @@ fn limits_on_v2(case: &Case) {
     assert!(controllers.expect("the list").contains("io"));
 }
 
-/// Docker writes zeros where nothing was asked for.
 fn no_limits_on_v2(case: &Case) {
-    let container = sleeper_with(case, |config| {
-        let resources = &mut config["linux"]["resources"];
-        resources["memory"] = json!({ "disableOOMKiller": false });
-        resources["cpu"] = json!({ "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" });
-        resources["pids"] = json!({ "limit": -1 });
-        resources["blockIO"] = json!({ "weight": 0 });
-    });
+    let container = sleeper_with(case, ask_for_nothing);
     assert_file(&container, "", "pids.max", "max");
     assert_file(&container, "", "cpu.max", "max 100000");
     assert_file(&container, "", "memory.max", "max");

@@ -272,7 +272,7 @@ fn kill_of_a_stopped_container_fails(case: &Case) {
     case.names(&container.kill("TERM").code_is(1), &["not running"]);
 }
 
-fn kill_all_ends_processes_without_a_pid_namespace(case: &Case) {
+pub fn kill_all_ends_processes_without_a_pid_namespace(case: &Case) {
     let container = case.container_with(
         &["sh", "-c", "sleep 100 & echo $! >/child; exec sleep 100"],
         |config| {
