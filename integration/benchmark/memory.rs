@@ -34,6 +34,8 @@ fn look(place: &Place, runtime: &Runtime, bundle: &str, start: bool) -> Option<u
 
 /// Measures and prints.
 pub fn measure(place: &Place, runtimes: &[Runtime]) {
+    // Pages of an executable that was built just now count as dirty until they are written.
+    nix::unistd::sync();
     println!(
         "\n## Private dirty memory of the first process, kB\n\n| | waiting for start | Wasm guest waiting |\n|---|---|---|"
     );

@@ -53,6 +53,8 @@ pub fn compile(seccomp: &Seccomp, directory: Option<&Path>) -> Result<Program, S
         });
     }
     let program = compile_anew(seccomp)?;
+    // A megabyte, which every waiting container would hold otherwise.
+    crate::sys::memory::give_back();
     // A cache that cannot be written (a full disk) costs the next container a translation, nothing else.
     let _ = cache
         .write(&key, &program.instructions)

@@ -14,6 +14,7 @@ pub mod fd;
 pub mod file_handle;
 pub mod fork;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
