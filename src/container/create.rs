@@ -22,7 +22,7 @@ use crate::rdt;
 use crate::security::seccomp::Program as Filter;
 use crate::security::seccomp_cache;
 use crate::spec::Spec;
-use crate::state::{Entry, Identity, RECORD_VERSION, Record, now};
+use crate::state::{Entry, Identity, RECORD_VERSION, Record, StateError, now};
 use crate::sys::fault;
 
 /// Where the container's terminal goes, if it has one.
@@ -161,6 +161,7 @@ impl Making<'_> {
             rootless: self.gathered.host.rootless(),
             user_namespace: self.gathered.plan.namespaces.has(Kind::User),
             memory_limit: self.gathered.plan.cgroup.memory_limit(),
+            guest: &self.gathered.plan.guest,
             warn: self.context.warn,
         };
         let child = self.child.insert(child);
@@ -245,8 +246,16 @@ impl Making<'_> {
         if let Some(child) = &self.child {
             child.end();
         }
-        // Somebody may have deleted it by force meanwhile, and another have taken the id.
-        let Ok(_lock) = self.entry.lock() else { return };
+        let _lock = match self.entry.lock() {
+            Ok(lock) => Some(lock),
+            // Somebody has deleted it by force meanwhile, and another may have taken the id.
+            Err(StateError::NotExist { .. }) => return,
+            // What was made is ours to take away all the same.
+            Err(error) => {
+                self.warn_of::<StateError>(Err(error));
+                None
+            }
+        };
         if self.cgroup_made {
             self.warn_of(self.cgroup.kill_and_wait());
             let discarded = self.cgroup.discard();

@@ -10,7 +10,7 @@ use crate::console::{ConsoleSocket, Relay};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
-use crate::plan::{Workload, exec};
+use crate::plan::{GuestOptions, PlanError, Workload, exec};
 use crate::process::{Child, Exec, Service};
 use crate::security::seccomp_cache;
 use crate::spec::{self, Spec};
@@ -31,6 +31,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning(Status::Stopped)))?;
     // The copy kept at creation: the bundle's may have been changed since.
     let spec = Spec::parse(&entry.read_config()?, &entry.path().join("config.json"))?;
+    let guest = GuestOptions::parse(&spec.config.annotations).map_err(PlanError::from)?;
     let process = process(context, &spec, options, record.new_keyring, &host)?;
     let console = console(options, &process)?;
     let filter = match &process.seccomp {
@@ -56,6 +57,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         rootless: host.rootless(),
         user_namespace: record.namespaces.contains(&Kind::User),
         memory_limit: None,
+        guest: &guest,
         warn: context.warn,
     };
     let (child, master) = Exec {
@@ -71,6 +73,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
         memory_limit: None,
+        guest: &guest,
     }
     .launch(&service)?;
     if let Err(error) = let_go(options, &child) {

@@ -28,6 +28,7 @@ use crate::spec::model;
 use crate::spec::{Spec, SpecError};
 
 pub use crate::spec::annotations::Workload;
+pub use crate::spec::guest_options::GuestOptions;
 
 /// Everything that `create` carries out for one container.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +48,9 @@ pub struct Plan {
     /// `None` where config.json has no process: `create` works, `start` refuses.
     pub process: Option<process::Process>,
     pub workload: Workload,
+    /// Left out where no annotation asks for anything.
+    #[serde(skip_serializing_if = "GuestOptions::is_default")]
+    pub guest: GuestOptions,
     pub hooks: Hooks,
     pub annotations: BTreeMap<String, String>,
     /// Whether root's rights on the host are missing ([`Host::rootless`]): devices are bound instead of made,
@@ -126,6 +130,7 @@ impl Plan {
             rdt: rdt::build(spec, options)?,
             process: process::build(spec, options, host)?,
             workload: annotations::workload(&config.annotations, options.wasm_required)?,
+            guest: GuestOptions::parse(&config.annotations)?,
             hooks: hooks(&config.hooks),
             annotations: config.annotations.clone(),
             rootless: host.rootless(),

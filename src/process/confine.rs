@@ -13,8 +13,8 @@ use super::program::{self, Program, ProgramError};
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use crate::console::{ConsoleError, Terminal};
-use crate::plan::Workload;
 use crate::plan::process::Process;
+use crate::plan::{GuestOptions, Workload};
 use crate::rootfs::{RootfsError, enter_guest_view};
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
@@ -23,7 +23,7 @@ use crate::security::{
     scheduling, seccomp, user,
 };
 use crate::workload::native::{Native, NativeError};
-use crate::workload::wasm::{self, Guest, GuestKind};
+use crate::workload::wasm::{self, Build, Guest, GuestKind};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
@@ -65,6 +65,7 @@ pub struct Confinement<'a> {
     pub preserve: u32,
     /// Bytes; for the guest's memory.
     pub memory_limit: Option<u64>,
+    pub guest: &'a GuestOptions,
 }
 
 /// A process that is confined and ready to run.
@@ -73,6 +74,7 @@ pub enum Confined {
     Wasm {
         code: OwnedFd,
         kind: GuestKind,
+        build: Build,
         guest: Guest,
         /// See [`enter_guest_view`].
         view: OwnedFd,
@@ -111,7 +113,7 @@ impl Confinement<'_> {
         if early {
             self.load_filter()?;
         }
-        self.become_user()?;
+        self.become_user(early && self.filter.is_some())?;
         // A directory that only the user may enter, such as one on NFS.
         entered
             .or_else(|_| enter(&process.cwd))
@@ -141,7 +143,7 @@ impl Confinement<'_> {
         Ok(())
     }
 
-    fn become_user(&self) -> Result<(), ConfineError> {
+    fn become_user(&self, filtered: bool) -> Result<(), ConfineError> {
         let process = self.process;
         if !self.user_namespace {
             // With a user namespace the parent does it. Late, since a low limit on files would hinder the rest.
@@ -157,7 +159,7 @@ impl Confinement<'_> {
         }
         // A change of ids may have undone it (fs.suid_dumpable of proc(5)); a filter that is loaded may refuse.
         match undumpable() {
-            Err(ProtectError::Dumpable(error)) if self.filter.is_none() => {
+            Err(ProtectError::Dumpable(error)) if !filtered => {
                 Err(step("make this process undumpable")(error))
             }
             _ => Ok(()),
@@ -247,8 +249,8 @@ impl Confinement<'_> {
     ) -> Result<Confined, ConfineError> {
         self.channel
             .send_with(&Message::Module { name, export }, file.as_fd())?;
-        let (code, kind) = match self.channel.receive()? {
-            (Message::Code { kind }, Some(code)) => (code, kind),
+        let (code, kind, build) = match self.channel.receive()? {
+            (Message::Code { kind, build }, Some(code)) => (code, kind, build),
             (other, _) => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),
         };
         let guest = Guest {
@@ -261,10 +263,12 @@ impl Confinement<'_> {
                 .collect(),
             cwd: self.process.cwd.clone(),
             memory_limit: self.memory_limit,
+            options: self.guest.clone(),
         };
         Ok(Confined::Wasm {
             code,
             kind,
+            build,
             guest,
             view,
         })
@@ -292,6 +296,7 @@ impl Confined {
             Self::Wasm {
                 code,
                 kind,
+                build,
                 guest,
                 view,
             } => {
@@ -299,7 +304,7 @@ impl Confined {
                 let mut keep = vec![code.as_raw_fd(), view.as_raw_fd()];
                 keep.extend((3..3 + listen_fds + preserve_fds).map(u32::cast_signed));
                 crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
-                Ok(wasm::run(code, &kind, guest))
+                Ok(wasm::run(code, &kind, build, guest))
             }
             Self::Nothing => Err(ConfineError::NoProcess),
         }

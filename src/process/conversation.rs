@@ -13,13 +13,13 @@ use super::protocol::{Channel, ChannelError, Message, send_bytes};
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleError, ConsoleSocket, Waited};
 use crate::hooks;
-use crate::plan::Hooks;
 use crate::plan::process::Process;
 use crate::plan::seccomp::Listener;
+use crate::plan::{GuestOptions, Hooks};
 use crate::security;
 use crate::state::{HookState, Record, Status};
 use crate::sys::fault;
-use crate::workload::wasm::{self, Confine};
+use crate::workload::wasm::{self, Confine, Request};
 
 /// The process on the other side, before it runs anything of the container's.
 pub struct Child {
@@ -43,6 +43,7 @@ pub struct Service<'a> {
     pub user_namespace: bool,
     /// Bytes, of the container's cgroup.
     pub memory_limit: Option<u64>,
+    pub guest: &'a GuestOptions,
     pub warn: &'a dyn Fn(&str),
 }
 
@@ -132,13 +133,20 @@ impl Child {
             enter_cgroup: &|| entry.move_self(),
             memory_limit: service.memory_limit,
         };
-        let provided = wasm::provide(File::from(file), name, cache, export, &confine)?;
+        let request = Request {
+            name,
+            export,
+            options: service.guest,
+        };
+        let provided = wasm::provide(File::from(file), &request, cache, &confine)?;
         if let Some(trouble) = &provided.uncached {
             (service.warn)(&format!("compiled code is not kept: {}", super::chain(trouble)));
         }
-        Ok(self
-            .channel
-            .send_with(&Message::Code { kind: provided.kind }, provided.code.as_fd())?)
+        let answer = Message::Code {
+            kind: provided.kind,
+            build: provided.build,
+        };
+        Ok(self.channel.send_with(&answer, provided.code.as_fd())?)
     }
 
     /// The spec's container process state, with the filter's descriptor, for the agent that listens.

@@ -150,6 +150,7 @@ impl Birth<'_> {
             channel: &self.channel,
             preserve: self.preserve_fds + self.listen_fds,
             memory_limit: plan.cgroup.memory_limit(),
+            guest: &plan.guest,
         }
         .confine()?;
         fault::point("init:confined");

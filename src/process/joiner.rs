@@ -15,9 +15,9 @@ use super::spawn::{Side, Spawn, SpawnError};
 use super::{LaunchError, chain};
 use crate::cgroup::Entry;
 use crate::console::Relay;
-use crate::plan::Workload;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
+use crate::plan::{GuestOptions, Workload};
 use crate::rdt;
 use crate::security::cpu_affinity;
 use crate::security::keyring::Role;
@@ -39,6 +39,7 @@ pub struct Exec<'a> {
     pub preserve_fds: u32,
     pub listen_fds: u32,
     pub memory_limit: Option<u64>,
+    pub guest: &'a GuestOptions,
 }
 
 impl Exec<'_> {
@@ -180,6 +181,7 @@ impl Joiner<'_> {
             channel: &self.channel,
             preserve: exec.preserve_fds + exec.listen_fds,
             memory_limit: exec.memory_limit,
+            guest: exec.guest,
         }
         .confine()?;
         self.channel.send(&Message::Ready)?;

@@ -33,7 +33,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::workload::wasm::GuestKind;
+use crate::workload::wasm::{Build, GuestKind};
 
 /// One word of the conversation.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,6 +56,7 @@ pub enum Message {
     /// With the compiled code.
     Code {
         kind: GuestKind,
+        build: Build,
     },
     /// With the descriptor of a notifying seccomp filter.
     Listener,

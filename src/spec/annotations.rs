@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::guest_options;
+
 /// Ours: `native` (never Wasm), `wasm` (Wasm or an error) or `auto` (the default: by content). Wins over the
 /// other two.
 pub const WORKLOAD: &str = "org.wrun.workload";
@@ -18,7 +20,7 @@ pub const HANDLER: &str = "run.oci.handler";
 /// (Wasm only where its name says so, since the pod may have native sidecars).
 pub const VARIANT: &str = "module.wasm.image/variant";
 
-/// All of the above: what `features` reports as annotations that change how a container runs.
+/// All of the above: how a container is run. What a guest is given besides: [`guest_options::ALL`].
 pub const ALL: [&str; 3] = [VARIANT, WORKLOAD, HANDLER];
 
 /// The values of [`HANDLER`] that mean Wasm: crun's handlers, the names of engines and of shims.
@@ -51,6 +53,17 @@ pub enum AnnotationError {
     },
     #[error("annotation {HANDLER}={value:?} asks for a handler that wrun does not have: it has {known}")]
     Handler { value: String, known: String },
+    #[error("annotation {key}={value:?} is wrong: it must be {expected}")]
+    Invalid {
+        key: &'static str,
+        value: String,
+        expected: &'static str,
+    },
+    #[error(
+        "annotation {key} is unknown; those of wrun are {WORKLOAD}, {}",
+        guest_options::ALL.join(", ")
+    )]
+    UnknownKey { key: String },
     #[error("annotation {WORKLOAD}=\"native\" contradicts the name wrun-wasm, which runs Wasm only")]
     NativeAsWasm,
 }
@@ -96,7 +109,7 @@ pub fn workload(
     Ok(chosen.or(handler).or(variant).unwrap_or(Workload::Detect))
 }
 
-fn unknown(key: &'static str, value: &str, known: &[&str]) -> AnnotationError {
+pub(super) fn unknown(key: &'static str, value: &str, known: &[&str]) -> AnnotationError {
     AnnotationError::Unknown {
         key,
         value: value.to_owned(),

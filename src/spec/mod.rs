@@ -6,6 +6,7 @@
 pub mod annotations;
 pub mod capabilities;
 pub mod example;
+pub mod guest_options;
 pub mod model;
 pub mod mount_options;
 mod validate;

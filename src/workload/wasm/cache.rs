@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
+use super::engine::Build;
 use super::entry;
 use super::input::Input;
 use super::key::Key;
@@ -267,9 +268,9 @@ impl Cache {
     }
 
     /// The key of a large entry point that was seen before, by its stamp.
-    pub fn recall(&self, input: &Input, export: Option<&str>) -> Option<Key> {
+    pub fn recall(&self, input: &Input, export: Option<&str>, build: Build) -> Option<Key> {
         let mut file = self
-            .open_file(&self.note_name(input, export)?, OFlags::RDONLY)
+            .open_file(&self.note_name(input, export, build)?, OFlags::RDONLY)
             .ok()?;
         let mut hex = String::new();
         file.read_to_string(&mut hex).ok()?;
@@ -277,21 +278,21 @@ impl Cache {
     }
 
     /// Notes the key for [`Self::recall`], where the file can be known again.
-    pub fn remember(&self, input: &Input, export: Option<&str>, key: &Key) {
-        if let Some(name) = self.note_name(input, export)
+    pub fn remember(&self, input: &Input, export: Option<&str>, build: Build, key: &Key) {
+        if let Some(name) = self.note_name(input, export, build)
             && !self.exists(&name)
         {
             self.note(&name, key.to_hex().as_bytes());
         }
     }
 
-    fn note_name(&self, input: &Input, export: Option<&str>) -> Option<String> {
+    fn note_name(&self, input: &Input, export: Option<&str>, build: Build) -> Option<String> {
         let metadata = input.metadata();
         if metadata.size() < STAMPED_SIZE {
             return None;
         }
         let stamp = record::recognise(input.file(), metadata, self.boot.as_ref()?)?;
-        Some(Key::new(&blake3::hash(stamp.bytes()), export).file("file"))
+        Some(Key::new(&blake3::hash(stamp.bytes()), export, build).file("file"))
     }
 
     pub(super) fn exists(&self, name: &str) -> bool {

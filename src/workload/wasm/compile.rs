@@ -14,8 +14,9 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 use wasmtime_wasi::WasiCtx;
 
+use super::engine::Build;
 use super::kinds::{self, GuestKind, Refusal, Surroundings};
-use super::{Confine, WasmError, confine, engine};
+use super::{Confine, Request, WasmError, confine, engine};
 use crate::sys::fork;
 use crate::workload::detect::{self, Format};
 
@@ -45,10 +46,11 @@ enum Verdict {
 /// Compiles `bytes` in a confined process, and waits for it.
 pub fn compile(
     bytes: &[u8],
-    name: &str,
-    export: Option<&str>,
+    request: &Request<'_>,
+    build: Build,
     confine: &Confine<'_>,
 ) -> Result<Compiled, WasmError> {
+    let Request { name, export, .. } = *request;
     let start_error = |step| {
         move |source: io::Error| WasmError::Confine {
             path: name.to_owned(),
@@ -62,7 +64,7 @@ pub fn compile(
     let (reader, writer) = io::pipe()
         .map_err(start_error("making its pipe"))
         .map(|(r, w)| (OwnedFd::from(r), OwnedFd::from(w)))?;
-    let child = fork::run_in_child(|| in_child(bytes, export, confine, &output, &writer))
+    let child = fork::run_in_child(|| in_child(bytes, export, build, confine, &output, &writer))
         .map_err(start_error("forking"))?;
     drop(writer);
     let mut text = Vec::new();
@@ -125,11 +127,12 @@ fn conclude(
 fn in_child(
     bytes: &[u8],
     export: Option<&str>,
+    build: Build,
     ties: &Confine<'_>,
     output: &OwnedFd,
     verdict: &OwnedFd,
 ) -> u8 {
-    let result = prepare(ties, output, verdict).and_then(|tools| {
+    let result = prepare(build, ties, output, verdict).and_then(|tools| {
         let (code, kind) = match translate(bytes, export, tools) {
             Ok(done) => done,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
@@ -166,7 +169,7 @@ struct Tools {
 }
 
 /// The recipe of the process, in the order that it must have.
-fn prepare(ties: &Confine<'_>, output: &OwnedFd, verdict: &OwnedFd) -> Result<Tools, Failure> {
+fn prepare(build: Build, ties: &Confine<'_>, output: &OwnedFd, verdict: &OwnedFd) -> Result<Tools, Failure> {
     let step = |step| move |error| Failure { step, error };
     // Before all that can fail, since this is how it is said.
     take_two_descriptors(output, verdict).map_err(step("arranging descriptors"))?;
@@ -180,7 +183,7 @@ fn prepare(ties: &Confine<'_>, output: &OwnedFd, verdict: &OwnedFd) -> Result<To
     }));
     confine::leave_host()?;
     let parallel = can_start_threads();
-    let engine = engine::compiler_engine(parallel).map_err(|error| Failure {
+    let engine = engine::compiler_engine(build, parallel).map_err(|error| Failure {
         step: "making the engine",
         error: io::Error::other(format!("{error:#}")),
     })?;

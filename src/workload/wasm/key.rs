@@ -1,6 +1,6 @@
 //! The name under which compiled code is kept: what was compiled, for which engine, CPU and entry.
 
-use super::engine;
+use super::engine::{self, Build};
 
 /// The name of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -8,14 +8,14 @@ pub struct Key(blake3::Hash);
 
 impl Key {
     /// `content` is the hash of the entry point's bytes.
-    pub fn new(content: &blake3::Hash, export: Option<&str>) -> Self {
+    pub fn new(content: &blake3::Hash, export: Option<&str>, build: Build) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
         part(content.as_bytes());
-        part(engine::identity().as_bytes());
+        part(engine::identity(build).as_bytes());
         if let Some(export) = export {
             part(export.as_bytes());
         }
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_key_depends_on_content_and_export() {
         let (one, two) = (blake3::hash(b"one"), blake3::hash(b"two"));
-        let key = |content, export| Key::new(content, export).to_hex();
+        let key = |content, export| Key::new(content, export, Build::default()).to_hex();
         assert_eq!(key(&one, None), key(&one, None));
         assert_ne!(key(&one, None), key(&two, None));
         assert_ne!(key(&one, None), key(&one, Some("run")));
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_being_written_down() {
-        let key = Key::new(&blake3::hash(b"x"), None);
+        let key = Key::new(&blake3::hash(b"x"), None, Build::default());
         assert!(Key::from_hex(&key.to_hex()) == Some(key));
         assert!(Key::from_hex("no key").is_none());
         assert_eq!(key.file("code"), format!("{}.code", key.to_hex()));

@@ -31,9 +31,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub use cache::{Cache, CacheError};
+pub use engine::Build;
 pub use kinds::{GuestKind, Missing, Refusal, Wasi};
 pub use run::{Guest, Loaded, load, run};
 
+use crate::plan::GuestOptions;
 use crate::workload::detect::{self, Format};
 use compile::Compiled;
 use input::Input;
@@ -85,12 +87,32 @@ pub struct Confine<'a> {
     pub memory_limit: Option<u64>,
 }
 
+/// What is to be compiled.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Path of the entry point in the container, for errors.
+    pub name: &'a str,
+    /// The function asked for by `file.wasm#function`.
+    pub export: Option<&'a str>,
+    pub options: &'a GuestOptions,
+}
+
+impl Request<'_> {
+    fn build(&self) -> Build {
+        Build {
+            fuel: self.options.fuel.is_some(),
+        }
+    }
+}
+
 /// What a container needs to run a guest.
 #[derive(Debug)]
 pub struct Provided {
     /// Compiled code, for [`load`] alone.
     pub code: OwnedFd,
     pub kind: GuestKind,
+    /// For [`load`]: what the engine must be made for.
+    pub build: Build,
     /// Whether anything had to be compiled.
     pub compiled: bool,
     /// Why the code is not in the cache; the container runs all the same.
@@ -99,15 +121,14 @@ pub struct Provided {
 
 /// Gives compiled code for an entry point: from the cache, or compiled now in a confined process.
 ///
-/// `entry` is an untrusted file, open for reading; `name` is its path in the container, for errors; `export`
-/// the function asked for by `file.wasm#function`. Trouble with the cache never fails a container.
+/// `entry` is an untrusted file, open for reading. Trouble with the cache never fails a container.
 pub fn provide(
     entry: File,
-    name: &str,
+    request: &Request<'_>,
     cache: Result<Cache, CacheError>,
-    export: Option<&str>,
     confine: &Confine<'_>,
 ) -> Result<Provided, WasmError> {
+    let name = request.name;
     let input = Input::new(entry, name)?;
     if detect::detect(input.head(), name) == Format::Precompiled {
         return Err(WasmError::Precompiled {
@@ -116,36 +137,39 @@ pub fn provide(
     }
     let trouble = match cache {
         Err(trouble) => trouble,
-        Ok(cache) => match provide_through(&cache, &input, export, confine)? {
+        Ok(cache) => match provide_through(&cache, &input, request, confine)? {
             Ok(provided) => return Ok(provided),
             Err(trouble) => trouble,
         },
     };
     let bytes = input.read()?;
-    let compiled = compile::compile(&bytes, name, export, confine)?;
-    uncached(compiled, name, trouble)
+    let build = request.build();
+    let compiled = compile::compile(&bytes, request, build, confine)?;
+    uncached(compiled, name, build, trouble)
 }
 
 /// The same by way of the cache; the inner error is the cache's own, met before anything was compiled.
 fn provide_through(
     cache: &Cache,
     input: &Input,
-    export: Option<&str>,
+    request: &Request<'_>,
     confine: &Confine<'_>,
 ) -> Result<Result<Provided, CacheError>, WasmError> {
-    let key = match cache.recall(input, export) {
+    let (export, build) = (request.export, request.build());
+    let key = match cache.recall(input, export, build) {
         Some(key) => key,
-        None => Key::new(&input.hash()?, export),
+        None => Key::new(&input.hash()?, export, build),
     };
     let found = |(code, kind)| Provided {
         code,
         kind,
+        build,
         compiled: false,
         uncached: None,
     };
     match cache.lookup(&key) {
         Ok(Some(hit)) => {
-            cache.remember(input, export, &key);
+            cache.remember(input, export, build, &key);
             return Ok(Ok(found(hit)));
         }
         Ok(None) => {}
@@ -163,22 +187,28 @@ fn provide_through(
     }
     let bytes = input.read()?;
     // Of these very bytes: the file may have changed since it was hashed.
-    let key = Key::new(&blake3::hash(&bytes), export);
-    let compiled = compile::compile(&bytes, input.name(), export, confine)?;
+    let key = Key::new(&blake3::hash(&bytes), export, build);
+    let compiled = compile::compile(&bytes, request, build, confine)?;
     drop(bytes);
     match cache.insert(&key, &compiled.code, compiled.length, &compiled.kind) {
         Ok(code) => Ok(Ok(Provided {
             code,
             kind: compiled.kind,
+            build,
             compiled: true,
             uncached: None,
         })),
-        Err(trouble) => uncached(compiled, input.name(), trouble).map(Ok),
+        Err(trouble) => uncached(compiled, input.name(), build, trouble).map(Ok),
     }
 }
 
 /// Hands out the compiler's output itself, sealed against any change.
-fn uncached(compiled: Compiled, name: &str, trouble: CacheError) -> Result<Provided, WasmError> {
+fn uncached(
+    compiled: Compiled,
+    name: &str,
+    build: Build,
+    trouble: CacheError,
+) -> Result<Provided, WasmError> {
     let confine_error = |source: rustix::io::Errno| WasmError::Confine {
         path: name.to_owned(),
         step: "sealing its output",
@@ -191,6 +221,7 @@ fn uncached(compiled: Compiled, name: &str, trouble: CacheError) -> Result<Provi
     Ok(Provided {
         code,
         kind: compiled.kind,
+        build,
         compiled: true,
         uncached: Some(trouble),
     })

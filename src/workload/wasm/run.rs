@@ -10,8 +10,10 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
+use super::engine::Build;
 use super::kinds::{self, GuestKind, Surroundings};
 use super::{engine, guest_filter, stdio};
+use crate::plan::GuestOptions;
 use crate::sys::signal;
 use crate::sys::wasm_code::{self, TrustedCode};
 use crate::workload::exit;
@@ -26,6 +28,7 @@ pub struct Guest {
     pub cwd: PathBuf,
     /// Bytes, of the container's cgroup.
     pub memory_limit: Option<u64>,
+    pub options: GuestOptions,
 }
 
 /// A guest that is loaded, and only needs to be entered.
@@ -41,8 +44,8 @@ enum Code {
 
 /// Maps the compiled code. Needs nothing of the container's file system, except that a component's code is
 /// shared with other containers only where a proc is mounted on /proc.
-pub fn load(code: OwnedFd, kind: &GuestKind) -> wasmtime::Result<Loaded> {
-    let engine = engine::runtime_engine()?;
+pub fn load(code: OwnedFd, kind: &GuestKind, build: Build) -> wasmtime::Result<Loaded> {
+    let engine = engine::runtime_engine(build)?;
     // `provide` hands out nothing but verified entries and sealed copies of what our compiler wrote.
     let trusted = TrustedCode::vouch(code);
     let code = match kind {
@@ -57,8 +60,8 @@ pub fn load(code: OwnedFd, kind: &GuestKind) -> wasmtime::Result<Loaded> {
 /// Loads and runs a guest to its end, and returns the exit code for the process to leave with.
 ///
 /// Whatever went wrong is written to stderr, as the guest's last words: nobody is left to return it to.
-pub fn run(code: OwnedFd, kind: &GuestKind, guest: Guest) -> u8 {
-    match load(code, kind) {
+pub fn run(code: OwnedFd, kind: &GuestKind, build: Build, guest: Guest) -> u8 {
+    match load(code, kind, build) {
         Ok(loaded) => loaded.run(guest),
         Err(error) => verdict(Err(error.context("cannot load the compiled code"))),
     }

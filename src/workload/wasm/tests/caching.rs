@@ -151,7 +151,7 @@ alone! {
     };
     let start = || {
         let file = File::open(&path).expect("opened");
-        provide(file, "/large.wat", cache_in(&dir), None, &confine()).expect("compiles")
+        provide(file, &named("/large.wat"), cache_in(&dir), &confine()).expect("compiles")
     };
     assert!(start().compiled);
     assert!(!start().compiled);
@@ -163,7 +163,7 @@ alone! {
     // A change of content is seen.
     File::options().write(true).open(&path).expect("opened").write_all_at(b"(module (unknown", 0).expect("written");
     let file = File::open(&path).expect("opened");
-    assert!(provide(file, "/large.wat", cache_in(&dir), None, &confine()).is_err());
+    assert!(provide(file, &named("/large.wat"), cache_in(&dir), &confine()).is_err());
 }
 }
 
@@ -239,7 +239,7 @@ alone! {
                 mount(Some("overlay"), merged.as_str(), Some("overlay"), MsFlags::empty(), options)
                     .expect("mounted");
                 let file = File::open(format!("{merged}/large.wat")).expect("opened");
-                let provided = provide(file, "/large.wat", cache_in(&dir), None, &confine()).expect("provided");
+                let provided = provide(file, &named("/large.wat"), cache_in(&dir), &confine()).expect("provided");
                 u8::from(provided.compiled)
             });
             let pid = pid.expect("a child");

@@ -67,7 +67,7 @@ alone! {
                 let work = || {
                     assert_eq!(std::process::id(), 1);
                     nix::unistd::dup2_stdout(&writer).expect("stdout");
-                    run(provided.code, &provided.kind, guest(&["spin"]))
+                    run(provided.code, &provided.kind, provided.build, guest(&["spin"]))
                 };
                 std::process::exit(work().into());
             }
@@ -126,7 +126,7 @@ alone! {
             std::fs::remove_file(dir.join("b")).expect("removed");
             std::fs::remove_dir(&dir).expect("removed");
 
-            assert!(load(compiled.code, &compiled.kind).is_err(), "code was made executable");
+            assert!(load(compiled.code, &compiled.kind, compiled.build).is_err(), "code was made executable");
             refused("fork", fork::run_in_child(|| 0).map(drop));
             refused("exec", nix::unistd::execv(c"/bin/true", &[c"true"]).map(drop).map_err(Into::into));
             refused("kill", kill(Pid::parent(), None).map_err(Into::into));

@@ -117,7 +117,7 @@ alone! {
     fn an_export_is_called_by_name() {
     let compile = |export| {
         let file = File::open(guest_path("entry.wat")).expect("opened");
-        provide(file, "/entry.wat", no_cache(), export, &confine())
+        provide(file, &Request { export, ..named("/entry.wat") }, no_cache(), &confine())
     };
     let provided = compile(Some("greet")).expect("compiles");
     assert_eq!(start(provided, guest(&["x"]), null()).finish(), (0, "greetings\n".to_owned(), String::new()));

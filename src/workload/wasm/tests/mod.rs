@@ -53,6 +53,16 @@ fn confine() -> Confine<'static> {
     }
 }
 
+/// A request without options.
+fn named(name: &str) -> Request<'_> {
+    static NONE: std::sync::LazyLock<GuestOptions> = std::sync::LazyLock::new(GuestOptions::default);
+    Request {
+        name,
+        export: None,
+        options: &NONE,
+    }
+}
+
 fn no_cache() -> Result<Cache, CacheError> {
     Err(CacheError::NoHome)
 }
@@ -63,7 +73,7 @@ fn cache_in(dir: &tempfile::TempDir) -> Result<Cache, CacheError> {
 
 fn provide_guest(name: &str, cache: Result<Cache, CacheError>) -> Result<Provided, WasmError> {
     let file = File::open(guest_path(name)).expect("the guest's source");
-    provide(file, &format!("/{name}"), cache, None, &confine())
+    provide(file, &named(&format!("/{name}")), cache, &confine())
 }
 
 fn refusal(name: &str) -> String {
@@ -98,7 +108,7 @@ fn start_after(change: impl FnOnce(), provided: Provided, guest: Guest, stdin: O
             nix::unistd::close(fd).unwrap_or_default();
         }
         change();
-        run(code, &provided.kind, guest)
+        run(code, &provided.kind, provided.build, guest)
     })
     .expect("a child");
     Running { pid, stdout, stderr }
@@ -123,6 +133,7 @@ fn guest(args: &[&str]) -> Guest {
         env: Vec::new(),
         cwd: "/".into(),
         memory_limit: None,
+        options: GuestOptions::default(),
     }
 }
 

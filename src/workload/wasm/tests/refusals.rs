@@ -20,7 +20,12 @@ alone! {
 fn provide_bytes(bytes: &[u8], name: &str) -> Result<Provided, WasmError> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(bytes).expect("written");
-    provide(file.reopen().expect("opened"), name, no_cache(), None, &confine())
+    provide(
+        file.reopen().expect("opened"),
+        &named(name),
+        no_cache(),
+        &confine(),
+    )
 }
 
 alone! {
@@ -38,7 +43,7 @@ alone! {
 
 alone! {
     fn compiled_code_from_an_image_is_refused() {
-    let engine = engine::compiler_engine(false).expect("an engine");
+    let engine = engine::compiler_engine(Build::default(), false).expect("an engine");
     let code = engine.precompile_module(b"(module (func (export \"_start\")))").expect("compiles");
     let error = provide_bytes(&code, "/app.cwasm").expect_err("refused");
     assert!(matches!(&error, WasmError::Precompiled { path } if path == "/app.cwasm"), "{error}");
@@ -48,7 +53,7 @@ alone! {
 alone! {
     fn only_regular_files_of_a_sane_size_are_read() {
     let open = |path: &str| File::open(path).expect("opened");
-    let refused = |file| provide(file, "/x", no_cache(), None, &confine()).expect_err("refused");
+    let refused = |file| provide(file, &named("/x"), no_cache(), &confine()).expect_err("refused");
     assert!(matches!(refused(open("/dev/null")), WasmError::NotAFile { .. }));
     assert!(matches!(refused(open("/tmp")), WasmError::NotAFile { .. }));
     let huge = tempfile::tempfile().expect("a file");
@@ -62,7 +67,7 @@ alone! {
     let file = File::open(guest_path("exit.wat")).expect("opened");
     let refuse = || Err(std::io::Error::from_raw_os_error(libc::ENODEV));
     let confine = Confine { enter_cgroup: &refuse, memory_limit: None };
-    let error = provide(file, "/exit.wat", no_cache(), None, &confine).expect_err("refused").to_string();
+    let error = provide(file, &named("/exit.wat"), no_cache(), &confine).expect_err("refused").to_string();
     assert!(error.contains("joining the container's cgroup"), "{error}");
 }
 }
@@ -75,7 +80,7 @@ alone! {
         Ok(())
     };
     let confine = Confine { enter_cgroup: &die, memory_limit: Some(4096) };
-    let error = provide(file, "/exit.wat", no_cache(), None, &confine).expect_err("refused").to_string();
+    let error = provide(file, &named("/exit.wat"), no_cache(), &confine).expect_err("refused").to_string();
     assert!(error.contains("4096 bytes") && error.contains("memory limit"), "{error}");
 }
 }
