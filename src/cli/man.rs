@@ -16,19 +16,31 @@ const OVERVIEW_SECTIONS: &str = include_str!("overview.roff");
 fn pages() -> Vec<(String, String)> {
     let mut program = super::whole();
     program.build();
-    let overview = page(&program, &(commands(&program) + OVERVIEW_SECTIONS));
+    let overview = page(&program, &(commands(&program, "wrun") + OVERVIEW_SECTIONS));
     let mut pages = vec![(format!("wrun.{SECTION}"), overview)];
-    for command in program
+    add_pages_below(&program, "wrun", &mut pages);
+    pages
+}
+
+/// A page for each command of `parent`, whose own page is called `name`; and so on below.
+fn add_pages_below(parent: &clap::Command, name: &str, pages: &mut Vec<(String, String)>) {
+    for command in own_commands(parent) {
+        let below = format!("{name}-{}", command.get_name());
+        let mut rest = String::new();
+        if own_commands(command).next().is_some() {
+            rest.push_str(&commands(command, &below));
+        }
+        writeln!(rest, ".SH \"SEE ALSO\"\n\\fB{}\\fR({SECTION})", roff(name)).unwrap();
+        pages.push((format!("{below}.{SECTION}"), page(command, &rest)));
+        add_pages_below(command, &below, pages);
+    }
+}
+
+/// The commands that are ours; clap adds one that prints help.
+fn own_commands(parent: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    parent
         .get_subcommands()
         .filter(|command| command.get_name() != "help")
-    {
-        let see_also = format!(".SH \"SEE ALSO\"\n\\fBwrun\\fR({SECTION})\n");
-        pages.push((
-            format!("wrun-{}.{SECTION}", command.get_name()),
-            page(command, &see_also),
-        ));
-    }
-    pages
 }
 
 fn page(command: &clap::Command, rest: &str) -> String {
@@ -63,15 +75,13 @@ fn synopsis(command: &clap::Command) -> String {
     section
 }
 
-fn commands(program: &clap::Command) -> String {
+/// What the commands of `parent` do; its own page is called `name`.
+fn commands(parent: &clap::Command, name: &str) -> String {
     let mut section = String::from(".SH COMMANDS\n");
-    for command in program
-        .get_subcommands()
-        .filter(|command| command.get_name() != "help")
-    {
+    for command in own_commands(parent) {
         let about = command.get_about().unwrap().to_string();
-        let name = command.get_name();
-        writeln!(section, ".TP\n\\fBwrun\\-{name}\\fR({SECTION})\n{}", roff(&about)).unwrap();
+        let page = roff(&format!("{name}-{}", command.get_name()));
+        writeln!(section, ".TP\n\\fB{page}\\fR({SECTION})\n{}", roff(&about)).unwrap();
     }
     section
 }

@@ -23,6 +23,7 @@ mod spec;
 mod start;
 mod state;
 mod version;
+mod wasm;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -108,6 +109,7 @@ commands! {
     spec: Spec,
     start: Start,
     state: State,
+    wasm: Wasm,
 }
 
 impl Command {

@@ -31,12 +31,13 @@ fn refusal(line: &str) -> Box<Refusal> {
 fn pages() -> Vec<clap::Command> {
     let mut whole = whole();
     whole.build();
-    let commands: Vec<_> = whole
-        .get_subcommands()
-        .filter(|it| it.get_name() != "help")
-        .cloned()
-        .collect();
+    let commands = commands_of(&whole);
     std::iter::once(whole).chain(commands).collect()
+}
+
+fn commands_of(parent: &clap::Command) -> Vec<clap::Command> {
+    let commands = parent.get_subcommands();
+    commands.filter(|it| it.get_name() != "help").cloned().collect()
 }
 
 #[test]
@@ -47,7 +48,11 @@ fn the_definitions_are_sound() {
 
 #[test]
 fn every_command_and_option_is_explained() {
-    for command in pages() {
+    let pages = pages();
+    for command in pages
+        .iter()
+        .chain(&pages.iter().flat_map(commands_of).collect::<Vec<_>>())
+    {
         let name = command.get_name();
         assert!(command.get_about().is_some(), "{name} is not explained");
         for argument in command.get_arguments() {
@@ -99,6 +104,8 @@ const RUNC: &[(&str, &str)] = &[
     ("spec", "bundle -b rootless"),
     ("start", ""),
     ("state", ""),
+    // runc has no such command.
+    ("wasm", ""),
 ];
 
 #[test]
@@ -151,6 +158,7 @@ fn what_engines_call_is_read() {
         "wrun pause ID",
         "wrun resume ID",
         "wrun state ID",
+        "wrun wasm compile --fuel --export run FILE FILE",
     ] {
         assert!(matches!(parse(words(line)), Ok(Parsed::Invocation(_))), "{line}");
     }
@@ -222,6 +230,9 @@ fn what_is_wrong_is_named_with_the_log_in_which_to_say_so() {
         ("wrun --rootless maybe list", "maybe"),
         ("wrun --log-format xml list", "xml"),
         ("wrun create --preserve-fds -1 ID", "-1"),
+        ("wrun wasm", "subcommand"),
+        ("wrun wasm bogus", "bogus"),
+        ("wrun wasm compile", "<FILE>"),
     ] {
         let (cause, advice) = refusal(line).texts();
         assert!(

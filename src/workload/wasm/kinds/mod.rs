@@ -23,6 +23,16 @@ pub enum GuestKind {
     Command { wasi: Wasi },
 }
 
+impl std::fmt::Display for GuestKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CorePreview1 { entry } => write!(f, "core module entered at `{entry}`"),
+            Self::Command { wasi: Wasi::V02 } => f.write_str("component with wasi:cli/run of WASI 0.2"),
+            Self::Command { wasi: Wasi::V03 } => f.write_str("component with wasi:cli/run of WASI 0.3"),
+        }
+    }
+}
+
 /// The generation of WASI whose `wasi:cli/run` a component exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wasi {

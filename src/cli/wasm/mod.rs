@@ -1,0 +1,45 @@
+//! `wrun wasm`: a group of commands on WebAssembly itself rather than on containers. One file per command, of
+//! the same shape as those above.
+
+mod compile;
+
+use std::path::PathBuf;
+
+use super::{Invocation, log::Log};
+use crate::host::Host;
+use crate::workload::wasm::{self, Cache};
+
+/// Compile WebAssembly ahead of its first start, and look after the cache of compiled code.
+///
+/// None of these commands touches a container. The cache is the one that containers of the same caller use;
+/// see WRUN_CACHE_DIR in wrun(8).
+#[derive(Debug, clap::Args)]
+#[command(subcommand_value_name = "COMMAND", arg_required_else_help = false)]
+pub struct Wasm {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Compile(compile::Compile),
+}
+
+impl Wasm {
+    pub fn execute(&self, invocation: &Invocation, log: &Log) -> anyhow::Result<u8> {
+        match &self.command {
+            Command::Compile(command) => command.execute(invocation, log),
+        }
+    }
+}
+
+/// Where the caller's containers keep their compiled code.
+fn cache_dir(invocation: &Invocation) -> anyhow::Result<PathBuf> {
+    let host = Host::probe(invocation.global.rootless);
+    Ok(wasm::default_dir(host.rootless())?)
+}
+
+/// The caller's cache; made where it is missing.
+fn open_cache(invocation: &Invocation) -> anyhow::Result<Cache> {
+    Ok(Cache::open(&cache_dir(invocation)?)?)
+}
