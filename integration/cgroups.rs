@@ -49,7 +49,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A container that runs until it is deleted.
-fn sleeper_with<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+pub fn sleeper_with<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Container<'case> {
     let container = case.container_with(&["sleep", "1000"], edit);
     container.run_detached();
     container
@@ -57,7 +57,7 @@ fn sleeper_with<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Cont
 
 /// The container's cgroup of a controller, from the kernel's own account; where no v1 hierarchy has the
 /// controller, the one of v2.
-fn cgroup(container: &Container, controller: &str) -> PathBuf {
+pub fn cgroup(container: &Container, controller: &str) -> PathBuf {
     let table = fs::read_to_string(container.proc("cgroup")).expect("its cgroups");
     let path = table.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -76,7 +76,7 @@ fn cgroup(container: &Container, controller: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn assert_file(container: &Container, controller: &str, file: &str, expected: &str) {
+pub fn assert_file(container: &Container, controller: &str, file: &str, expected: &str) {
     let path = cgroup(container, controller).join(file);
     let content = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(content.trim(), expected, "{}", path.display());
@@ -284,7 +284,7 @@ fn limit_below_the_use_is_refused(case: &Case) {
 }
 
 /// The container's cgroup on v2, as the host sees it through its own mount of the tree.
-fn unified_cgroup(case: &Case) -> PathBuf {
+pub fn unified_cgroup(case: &Case) -> PathBuf {
     let groups = leaks::cgroups(&case.mark);
     let group = groups
         .iter()
@@ -445,7 +445,7 @@ fn no_limits_on_v2(case: &Case) {
 }
 
 /// A running container in a scope of `name`.
-fn scope_with<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+pub fn scope_with<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
     let container = case.container_with(&["sleep", "100"], |config| {
         config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{name}"));
         edit(config);

@@ -5,12 +5,18 @@
 //! Our own rather than libcontainer's `intel_rdt`, which takes closID `/` for the host's root directory, wants
 //! every resource named to accept an existing class, and leaves what it made behind when it fails.
 
+mod stats;
+mod update;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::plan::rdt::{Placement, Rdt};
+
+pub use stats::{Stats, stats};
+pub use update::{restore, update};
 
 /// Where resctrl is mounted, if the administrator mounted it.
 const USUAL_MOUNT: &str = "/sys/fs/resctrl";
@@ -19,6 +25,13 @@ const RESCTRL_MAGIC: i64 = 0x0765_5821;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RdtError {
+    #[error("the container has no class of Intel RDT to change: config.json has no linux.intelRdt")]
+    NoPlacement,
+    #[error("{option}: this host has no schemata of {feature} in resctrl")]
+    NoFeature {
+        option: &'static str,
+        feature: &'static str,
+    },
     #[error(
         "linux.intelRdt: no resctrl file system is mounted (`mount -t resctrl resctrl /sys/fs/resctrl`, on a CPU that has RDT)"
     )]

@@ -1,7 +1,7 @@
 //! How processes get into a cgroup: the container's first one, and those that `exec` adds.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Component, Path};
 
 use crate::plan::cgroup::CgroupMode;
@@ -33,6 +33,16 @@ impl Entry {
             Self::Tasks { unified, .. } => unified.as_ref().map(AsFd::as_fd),
             Self::Systemd | Self::None => None,
         }
+    }
+
+    /// All descriptors that [`Self::move_self`] needs, for who closes the rest.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let tasks = match self {
+            Self::Tasks { tasks, .. } => tasks.as_slice(),
+            Self::Into(_) | Self::Systemd | Self::None => &[],
+        };
+        let dir = self.clone_into().map(|fd| fd.as_raw_fd());
+        tasks.iter().map(AsRawFd::as_raw_fd).chain(dir).collect()
     }
 
     /// The child's part after a clone into [`Self::clone_into`], before it has a second thread: only writes, no

@@ -49,6 +49,14 @@ pub enum CgroupError {
     NoTree { verb: &'static str },
     #[error("{path} still has processes in it: {processes:?}", path = path.display())]
     Populated { path: PathBuf, processes: Vec<i32> },
+    #[error("{path} holds {text:?}, which is not of the form that the kernel writes", path = path.display())]
+    Malformed { path: PathBuf, text: String },
+    #[error("rejecting {what} limit {wanted} <= usage {usage}")]
+    BelowUsage {
+        what: &'static str,
+        wanted: u64,
+        usage: u64,
+    },
     #[error("cannot signal process {pid}")]
     Signal { pid: i32, source: io::Error },
     #[error("{argument:?} is not a cgroup below the container's: {reason}")]

@@ -5,7 +5,8 @@
 //!    │                │ directories, settings, device filter before any process is in
 //!    │                └─ on failure removes what it made
 //!    └─ placement() ──> state
-//! open(placement) ──> processes, signal_all, kill_and_wait, freeze, thaw, entry_for_exec, remove
+//! open(placement) ──> processes, signal_all, kill_and_wait, freeze, thaw, entry_for_exec, remove,
+//!                     stats, watch_oom, present ──> update [──> restore]
 //! ```
 //!
 //! A process gets in without the kernel's global thread-group lock, on which a write of its pid into
@@ -25,11 +26,15 @@ mod file;
 mod freeze;
 mod kill;
 mod mounts;
+mod oom;
 mod properties;
+mod room;
+mod stats;
 mod systemd;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod update;
 mod v1;
 mod v2;
 
@@ -41,6 +46,9 @@ use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, Placement, Setting};
 pub use dbus::BusError;
 pub use entry::Entry;
 pub use error::CgroupError;
+pub use oom::OomWatch;
+pub use room::Room;
+pub use stats::Stats;
 use tree::Tree;
 
 /// A container's cgroup in all trees of the host.

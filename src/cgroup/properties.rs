@@ -17,13 +17,11 @@ const QUOTA_STEP: u64 = 10_000;
 const HAS_QUOTA_PERIOD: u32 = 242;
 const HAS_CPUSET: u32 = 244;
 const HAS_DEVICE_MAJORS: u32 = 240;
+const HAS_CPU_IDLE: u32 = 252;
 
 /// `version`: systemd's.
 pub(super) fn of(plan: &CgroupPlan, version: u32) -> Vec<Property> {
-    let mut properties = Vec::new();
-    for setting in &plan.settings {
-        push_setting(&mut properties, plan, setting, version);
-    }
+    let mut properties = limits(plan.mode, &plan.settings, version);
     if let Some(policy) = plan
         .devices
         .as_ref()
@@ -34,19 +32,37 @@ pub(super) fn of(plan: &CgroupPlan, version: u32) -> Vec<Property> {
     properties
 }
 
-fn push_setting(properties: &mut Vec<Property>, plan: &CgroupPlan, setting: &Setting, version: u32) {
+/// The settings alone, for a scope that is there.
+pub(super) fn limits(mode: CgroupMode, settings: &[Setting], version: u32) -> Vec<Property> {
+    let mut properties = Vec::new();
+    for setting in settings {
+        push_setting(&mut properties, mode, settings, setting, version);
+    }
+    properties
+}
+
+fn push_setting(
+    properties: &mut Vec<Property>,
+    mode: CgroupMode,
+    settings: &[Setting],
+    setting: &Setting,
+    version: u32,
+) {
     let value = setting.value.as_str();
     let number = match value {
         "max" | "-1" => Some(INFINITY),
         value => value.parse::<u64>().ok(),
     };
-    let name = match (plan.mode, setting.file.as_str()) {
+    let name = match (mode, setting.file.as_str()) {
         (_, "pids.max") => "TasksMax",
         (CgroupMode::V2, "memory.max") => "MemoryMax",
         (CgroupMode::V2, "memory.low") => "MemoryLow",
         (CgroupMode::V2, "memory.high") => "MemoryHigh",
         (CgroupMode::V2, "memory.min") => "MemoryMin",
         (CgroupMode::V2, "memory.swap.max") => "MemorySwapMax",
+        (CgroupMode::V2, "cpu.idle") => return push_idle(properties, value, version),
+        // One property for both: idle is weight 0, which a weight after it would take back.
+        (CgroupMode::V2, "cpu.weight") if version >= HAS_CPU_IDLE && is_idle(settings) => return,
         (CgroupMode::V2, "cpu.weight") => "CPUWeight",
         (CgroupMode::V2, "cpu.max") => return push_quota(properties, value, version),
         (CgroupMode::V2, "cpuset.cpus") => return push_cpuset(properties, "AllowedCPUs", value, version),
@@ -57,10 +73,7 @@ fn push_setting(properties: &mut Vec<Property>, plan: &CgroupPlan, setting: &Set
         (CgroupMode::V1, "cpu.shares") => "CPUShares",
         (CgroupMode::V1, "blkio.weight") => "BlockIOWeight",
         (CgroupMode::V1, "cpu.cfs_quota_us") => {
-            let period = plan
-                .settings
-                .iter()
-                .find(|other| other.file == "cpu.cfs_period_us");
+            let period = settings.iter().find(|other| other.file == "cpu.cfs_period_us");
             let period = period.map_or(DEFAULT_PERIOD.to_string(), |period| period.value.clone());
             let quota = if value.starts_with('-') { "max" } else { value };
             return push_quota(properties, &format!("{quota} {period}"), version);
@@ -69,6 +82,20 @@ fn push_setting(properties: &mut Vec<Property>, plan: &CgroupPlan, setting: &Set
     };
     // A value that is no number is for the kernel to refuse, in words that name the setting.
     properties.extend(number.map(|number| (name.to_owned(), Value::Number(number))));
+}
+
+fn is_idle(settings: &[Setting]) -> bool {
+    settings
+        .iter()
+        .any(|setting| setting.file == "cpu.idle" && setting.value == "1")
+}
+
+fn push_idle(properties: &mut Vec<Property>, value: &str, version: u32) {
+    if version >= HAS_CPU_IDLE {
+        // The largest number is "not set", so that it does not stay idle.
+        let weight = if value == "1" { 0 } else { INFINITY };
+        properties.push(("CPUWeight".to_owned(), Value::Number(weight)));
+    }
 }
 
 /// `value` as in cpu.max. The unit gets it rounded up, the file has it exactly.
@@ -196,6 +223,17 @@ mod tests {
         assert_eq!(
             limits(r#"{"cpu": {"quota": -1, "cpus": "1"}}"#, CgroupMode::V2, 239),
             [number("CPUQuotaPerSecUSec", INFINITY)]
+        );
+    }
+
+    #[test]
+    fn idle_is_a_weight() {
+        let idle = r#"{"cpu": {"idle": 1, "shares": 1024}}"#;
+        assert_eq!(limits(idle, CgroupMode::V2, 252), [number("CPUWeight", 0)]);
+        assert_eq!(limits(idle, CgroupMode::V2, 251), [number("CPUWeight", 100)]);
+        assert_eq!(
+            limits(r#"{"cpu": {"idle": 0}}"#, CgroupMode::V2, 252),
+            [number("CPUWeight", INFINITY)]
         );
     }
 

@@ -7,7 +7,7 @@ use rustbus::message_builder::MarshalledMessage;
 use rustbus::wire::ObjectPath;
 use rustbus::wire::unmarshal::traits::Variant;
 
-use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, expand_slice};
+use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, Setting, expand_slice};
 
 use super::dbus::{Bus, BusError, Value};
 use super::properties::{self, Property};
@@ -162,6 +162,32 @@ fn start_unit(bus: &mut Bus, scope: &str, unit: &[Property]) -> Result<(), BusEr
     let answer = bus.call(message)?;
     let job = answer.body.parser().get::<ObjectPath<&str>>()?;
     bus.wait_job(job.as_ref())
+}
+
+/// Tells systemd of new limits of a scope, as far as it has words for them. They hold until the scope ends.
+pub(super) fn set(location: &Location, mode: CgroupMode, settings: &[Setting]) -> Result<(), CgroupError> {
+    let Location::Systemd { scope, user, .. } = location else {
+        return Ok(());
+    };
+    let set = Bus::connect(*user).and_then(|mut bus| {
+        let version = parse_version(&manager_property(&mut bus, "Version")?);
+        let properties = properties::limits(mode, settings, version);
+        if properties.is_empty() {
+            return Ok(());
+        }
+        let mut message = call("SetUnitProperties");
+        // Not beyond a restart of the host: a scope does not live that long.
+        let runtime = true;
+        message
+            .body
+            .push_param3(scope.as_str(), runtime, properties.as_slice())?;
+        bus.call(message).map(|_| ())
+    });
+    set.map_err(|source| CgroupError::Systemd {
+        action: "update",
+        unit: scope.clone(),
+        source,
+    })
 }
 
 /// Stops the scope, and waits until it is gone. One that is gone already is fine.

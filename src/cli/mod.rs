@@ -6,6 +6,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod global;
@@ -17,11 +18,13 @@ mod man;
 mod passed;
 mod pause;
 mod ps;
+mod quantity;
 mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 mod wasm;
 
@@ -98,6 +101,7 @@ macro_rules! commands {
 commands! {
     create: Create,
     delete: Delete,
+    events: Events,
     exec: Exec,
     features: Features,
     kill: Kill,
@@ -109,6 +113,7 @@ commands! {
     spec: Spec,
     start: Start,
     state: State,
+    update: Update,
     wasm: Wasm,
 }
 

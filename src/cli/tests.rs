@@ -85,6 +85,7 @@ const RUNC: &[(&str, &str)] = &[
         "bundle -b console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds",
     ),
     ("delete", "force -f"),
+    ("events", "interval stats"),
     (
         "exec",
         "console-socket pidfd-socket cwd env -e tty -t user -u additional-gids -g process -p detach -d pid-file \
@@ -104,6 +105,12 @@ const RUNC: &[(&str, &str)] = &[
     ("spec", "bundle -b rootless"),
     ("start", ""),
     ("state", ""),
+    (
+        "update",
+        "resources -r blkio-weight cpu-period cpu-quota cpu-burst cpu-share cpu-rt-period cpu-rt-runtime \
+         cpuset-cpus cpuset-mems kernel-memory kernel-memory-tcp memory cpu-idle memory-reservation memory-swap \
+         pids-limit l3-cache-schema mem-bw-schema",
+    ),
     // runc has no such command.
     ("wasm", ""),
 ];
@@ -158,7 +165,16 @@ fn what_engines_call_is_read() {
         "wrun pause ID",
         "wrun resume ID",
         "wrun state ID",
+        "wrun events --stats ID",
+        "wrun events --interval=100ms ID",
+        "wrun update --resources - ID",
+        "wrun update --memory -1 --memory-swap=-1 --cpu-quota -1 --pids-limit -1 ID",
         "wrun wasm compile --fuel --export run FILE FILE",
+        "wrun wasm inspect --format json FILE",
+        "wrun wasm list --format json",
+        "wrun wasm prune --older-than 30d --size 1000000",
+        "wrun wasm prune --all",
+        "wrun wasm verify",
     ] {
         assert!(matches!(parse(words(line)), Ok(Parsed::Invocation(_))), "{line}");
     }
@@ -222,7 +238,9 @@ fn a_name_ending_in_wasm_asks_for_wasm() {
 #[test]
 fn what_is_wrong_is_named_with_the_log_in_which_to_say_so() {
     for (line, culprit) in [
-        ("wrun update ID", "update"),
+        ("wrun nonsense ID", "nonsense"),
+        ("wrun update --memory much ID", "--memory"),
+        ("wrun events --interval 0s ID", "--interval"),
         ("wrun create --bogus ID", "--bogus"),
         ("wrun create", "<CONTAINER-ID>"),
         ("wrun create A B", "'B'"),
@@ -232,6 +250,8 @@ fn what_is_wrong_is_named_with_the_log_in_which_to_say_so() {
         ("wrun create --preserve-fds -1 ID", "-1"),
         ("wrun wasm", "subcommand"),
         ("wrun wasm bogus", "bogus"),
+        ("wrun wasm prune", "--all"),
+        ("wrun wasm prune --older-than 3", "30d"),
         ("wrun wasm compile", "<FILE>"),
     ] {
         let (cause, advice) = refusal(line).texts();

@@ -5,6 +5,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod freeze;
 mod kill;
@@ -12,12 +13,14 @@ mod ps;
 mod run;
 mod start;
 mod stored;
+mod update;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use create::create;
 pub use delete::delete;
+pub use events::{Event, Events, stats};
 pub use exec::exec;
 pub use freeze::{pause, resume};
 pub use kill::kill;
@@ -25,6 +28,7 @@ pub use ps::ps;
 pub use run::run;
 pub use start::start;
 pub use stored::{Observed, list, state};
+pub use update::update;
 
 /// Takes a warning to the log.
 pub type Warn<'a> = &'a dyn Fn(&str);
@@ -85,6 +89,23 @@ pub struct ExecOptions {
     pub pidfd_socket: Option<PathBuf>,
     pub preserve_fds: u32,
     pub listen_fds: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum UpdateRequest {
+    /// The JSON of a `linux.resources`, and where it is from, for errors.
+    Json {
+        bytes: Vec<u8>,
+        file: PathBuf,
+    },
+    Limits(Box<crate::spec::update::Limits>),
+}
+
+#[derive(Debug, Clone)]
+pub struct UpdateOptions {
+    pub id: String,
+    pub request: UpdateRequest,
+    pub schemata: crate::spec::update::Schemata,
 }
 
 /// Why a verb failed.

@@ -61,6 +61,20 @@ impl CgroupPlan {
             .rfind(|setting| files.contains(&setting.file.as_str()));
         last.and_then(|setting| setting.value.parse().ok())
     }
+
+    /// How many CPUs the CPU limit is worth, rounded up; `None` where there is none.
+    pub fn cpus(&self) -> Option<u32> {
+        let last = |file: &str| self.settings.iter().rfind(|setting| setting.file == file);
+        let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
+        let (quota, period) = match last("cpu.max") {
+            Some(setting) => setting.value.split_once(' ')?,
+            None => (
+                last("cpu.cfs_quota_us")?.value.as_str(),
+                last("cpu.cfs_period_us").map_or("100000", |setting| setting.value.as_str()),
+            ),
+        };
+        u32::try_from(number(quota)?.div_ceil(number(period)?)).ok()
+    }
 }
 
 /// Who makes the cgroup, and where.
@@ -186,53 +200,63 @@ pub fn build(
     rootless: bool,
 ) -> Result<CgroupPlan, CgroupPlanError> {
     let location = location::build(cgroups_path, id, mode, systemd, rootless)?;
-    let mut settings = Settings {
-        mode,
-        list: Vec::new(),
+    let settings = match resources {
+        Some(resources) => settings(resources, mode)?,
+        None => Vec::new(),
     };
-    let mut device_rules: &[oci_spec::runtime::LinuxDeviceCgroup] = &[];
-    if let Some(resources) = resources {
-        // runc's order; on v2, pids first also means that nothing can fork past a limit meant for it.
-        if let Some(pids) = resources.pids() {
-            others::pids(pids, &mut settings);
-        }
-        if let Some(memory) = resources.memory() {
-            memory::memory(memory, &mut settings)?;
-        }
-        if let Some(block_io) = resources.block_io() {
-            block_io::block_io(block_io, &mut settings)?;
-        }
-        if let Some(cpu) = resources.cpu() {
-            cpu::cpu(cpu, &mut settings)?;
-        }
-        others::hugepages(
-            resources.hugepage_limits().as_deref().unwrap_or_default(),
-            &mut settings,
-        )?;
-        if let Some(network) = resources.network() {
-            others::network(network, &mut settings)?;
-        }
-        if let Some(rdma) = resources.rdma() {
-            others::rdma(rdma, &mut settings)?;
-        }
-        if let Some(unified) = resources.unified() {
-            others::unified(unified, &mut settings)?;
-        }
-        device_rules = resources.devices().as_deref().unwrap_or_default();
-    }
-    let devices = devices::rules(device_rules)?;
+    let device_rules = resources.and_then(|resources| resources.devices().as_deref());
+    let devices = devices::rules(device_rules.unwrap_or_default())?;
     // Carried out later; evaluated here so that a rule nobody can keep fails before anything is made.
     DevicePolicy::new(&devices)?;
     let optional =
-        rootless && !systemd && settings.list.is_empty() && cgroups_path.is_none_or(|path| path.is_empty());
+        rootless && !systemd && settings.is_empty() && cgroups_path.is_none_or(|path| path.is_empty());
     Ok(CgroupPlan {
         mode,
         location,
-        settings: settings.list,
+        settings,
         devices: Some(devices),
         rootless,
         optional,
     })
+}
+
+/// What a cgroup of `mode` is written for these limits, in the order in which it is to be written: for a new
+/// cgroup, and for one that lives (`update`). Devices are not among them.
+///
+/// # Errors
+/// A value that makes no sense, or that `mode` has no way to express; each names its property.
+pub fn settings(resources: &LinuxResources, mode: CgroupMode) -> Result<Vec<Setting>, CgroupPlanError> {
+    let mut settings = Settings {
+        mode,
+        list: Vec::new(),
+    };
+    // runc's order; on v2, pids first also means that nothing can fork past a limit meant for it.
+    if let Some(pids) = resources.pids() {
+        others::pids(pids, &mut settings);
+    }
+    if let Some(memory) = resources.memory() {
+        memory::memory(memory, &mut settings)?;
+    }
+    if let Some(block_io) = resources.block_io() {
+        block_io::block_io(block_io, &mut settings)?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        cpu::cpu(cpu, &mut settings)?;
+    }
+    others::hugepages(
+        resources.hugepage_limits().as_deref().unwrap_or_default(),
+        &mut settings,
+    )?;
+    if let Some(network) = resources.network() {
+        others::network(network, &mut settings)?;
+    }
+    if let Some(rdma) = resources.rdma() {
+        others::rdma(rdma, &mut settings)?;
+    }
+    if let Some(unified) = resources.unified() {
+        others::unified(unified, &mut settings)?;
+    }
+    Ok(settings.list)
 }
 
 /// The settings made so far, and the mode they are made for.

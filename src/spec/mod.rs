@@ -9,6 +9,7 @@ pub mod example;
 pub mod guest_options;
 pub mod model;
 pub mod mount_options;
+pub mod update;
 mod validate;
 
 use std::path::{Path, PathBuf};

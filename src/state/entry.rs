@@ -14,6 +14,8 @@ const RECORD: &str = "state.json";
 /// Under this name a new record is written before it takes the old one's place.
 const RECORD_NEW: &str = ".state.json.new";
 const CONFIG: &str = "config.json";
+/// The same for a new configuration.
+const CONFIG_NEW: &str = ".config.json.new";
 
 /// One container's directory.
 #[derive(Debug)]
@@ -141,12 +143,17 @@ impl Entry {
             id: self.id.clone(),
             source,
         })?;
-        self.write_file(RECORD_NEW, &json)
-            .and_then(|()| Ok(rustix::fs::renameat(&self.dir, RECORD_NEW, &self.dir, RECORD)?))
+        self.replace(RECORD, RECORD_NEW, &json)
+    }
+
+    /// Puts a file in the old one's place by way of a second one.
+    fn replace(&self, name: &str, new: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.write_file(new, bytes)
+            .and_then(|()| Ok(rustix::fs::renameat(&self.dir, new, &self.dir, name)?))
             .map_err(|error| {
                 // What matters is the error of writing; the remains are in nobody's way and go with the entry.
-                let _ = rustix::fs::unlinkat(&self.dir, RECORD_NEW, AtFlags::empty());
-                io_error("write", &self.path.join(RECORD), error)
+                let _ = rustix::fs::unlinkat(&self.dir, new, AtFlags::empty());
+                io_error("write", &self.path.join(name), error)
             })
     }
 
@@ -158,6 +165,14 @@ impl Entry {
     pub fn write_config(&self, config: &[u8]) -> Result<(), StateError> {
         self.write_file(CONFIG, config)
             .map_err(|error| io_error("write", &self.path.join(CONFIG), error))
+    }
+
+    /// Puts another config.json in the place of the one that is kept, atomically as [`Entry::write`].
+    ///
+    /// # Errors
+    /// Why the file system refuses; then the old one is still there.
+    pub fn replace_config(&self, config: &[u8]) -> Result<(), StateError> {
+        self.replace(CONFIG, CONFIG_NEW, config)
     }
 
     /// What [`Entry::write_config`] kept.
@@ -265,6 +280,8 @@ mod tests {
         assert_eq!(entry.read().unwrap(), sample("web"));
         entry.write_config(b"{\"ociVersion\": \"1.0.2\"}\n").unwrap();
         assert_eq!(entry.read_config().unwrap(), b"{\"ociVersion\": \"1.0.2\"}\n");
+        entry.replace_config(b"{}").unwrap();
+        assert_eq!(entry.read_config().unwrap(), b"{}");
         let names: Vec<_> = entry
             .path()
             .read_dir()

@@ -483,6 +483,25 @@ fn device_rules_that_cannot_be_kept_are_refused() {
 }
 
 #[test]
+fn the_cpu_limit_can_be_asked_for() {
+    let cpus = |json: &str, mode| {
+        let resources: LinuxResources = serde_json::from_str(json).unwrap();
+        build(Some(&resources), None, "id", mode, false, false)
+            .unwrap()
+            .cpus()
+    };
+    for mode in [CgroupMode::V1, CgroupMode::V2] {
+        let of = |json| cpus(json, mode);
+        assert_eq!(of(r#"{"cpu": {"quota": 150000, "period": 100000}}"#), Some(2));
+        assert_eq!(of(r#"{"cpu": {"quota": 50000}}"#), Some(1));
+        assert_eq!(of(r#"{"cpu": {"quota": 400000, "period": 100000}}"#), Some(4));
+        assert_eq!(of(r#"{"cpu": {"quota": -1, "period": 100000}}"#), None);
+        assert_eq!(of(r#"{"cpu": {"shares": 10}}"#), None);
+        assert_eq!(of("{}"), None);
+    }
+}
+
+#[test]
 fn the_memory_limit_can_be_asked_for() {
     let limit = |json: &str, mode| {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();

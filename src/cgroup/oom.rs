@@ -1,0 +1,103 @@
+//! Being told when the kernel kills for want of memory.
+//!
+//! v1 writes into an eventfd that was registered for `memory.oom_control` (cgroup-v1/memory.rst, "Event
+//! control"). On v2 poll(2) reports a change of `memory.events`, where there is also a count.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::io::Errno;
+
+use crate::plan::cgroup::CgroupMode;
+
+use super::tree::Tree;
+use super::{Cgroup, CgroupError, file};
+
+/// A watch over one cgroup and those below.
+#[derive(Debug)]
+pub struct OomWatch(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    V1 { notices: OwnedFd },
+    V2 { events: OwnedFd, seen: u64 },
+}
+
+impl Cgroup {
+    /// Begins to watch. `None` where the container has no memory controller, and so no limit to hit.
+    ///
+    /// # Errors
+    /// A kernel that cannot tell, or a cgroup that is gone.
+    pub fn watch_oom(&self) -> Result<Option<OomWatch>, CgroupError> {
+        let (tree, name) = match self.mode {
+            CgroupMode::V1 => (self.tree("memory"), "memory.oom_control"),
+            CgroupMode::V2 => (self.tree(""), "memory.events"),
+        };
+        let Some(tree) = tree.filter(|tree| tree.path.join(name).exists()) else {
+            return Ok(None);
+        };
+        let watch = match self.mode {
+            CgroupMode::V1 => watch_v1(tree, name)?,
+            CgroupMode::V2 => watch_v2(tree, name)?,
+        };
+        Ok(Some(OomWatch(watch)))
+    }
+}
+
+fn watch_v1(tree: &Tree, name: &str) -> Result<Kind, CgroupError> {
+    let dir = file::open_dir(&tree.path).map_err(|source| tree.error("open", source))?;
+    let control =
+        file::open_read(dir.as_fd(), name).map_err(|source| tree.file_error("open", name, source))?;
+    let notices = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| tree.file_error("watch", name, errno.into()))?;
+    // The kernel takes hold of both files; ours of the control file may go.
+    let line = format!("{} {}", notices.as_raw_fd(), control.as_raw_fd());
+    file::write(dir.as_fd(), "cgroup.event_control", &line)
+        .map_err(|source| tree.file_error("write", "cgroup.event_control", source))?;
+    Ok(Kind::V1 { notices })
+}
+
+fn watch_v2(tree: &Tree, name: &str) -> Result<Kind, CgroupError> {
+    let opened = file::open_dir(&tree.path).and_then(|dir| {
+        let events = file::open_read(dir.as_fd(), name)?;
+        // The read also takes note of the state that the first poll compares with.
+        let seen = kills(&file::read_from(events.as_fd())?);
+        Ok(Kind::V2 { events, seen })
+    });
+    opened.map_err(|source| tree.file_error("watch", name, source))
+}
+
+fn kills(events: &str) -> u64 {
+    file::keyed(events, "oom_kill").unwrap_or(0)
+}
+
+impl OomWatch {
+    /// What to poll, and for what.
+    pub fn poll(&self) -> (BorrowedFd<'_>, PollFlags) {
+        match &self.0 {
+            Kind::V1 { notices } => (notices.as_fd(), PollFlags::IN),
+            Kind::V2 { events, .. } => (events.as_fd(), PollFlags::PRI),
+        }
+    }
+
+    /// Whether the kernel has killed since this was last asked. Does not wait. A cgroup that is gone has had
+    /// its last.
+    pub fn take(&mut self) -> bool {
+        match &mut self.0 {
+            Kind::V1 { notices } => loop {
+                match rustix::io::read(&*notices, &mut [0; 8]) {
+                    Ok(_) => return true,
+                    Err(Errno::INTR) => {}
+                    Err(_) => return false,
+                }
+            },
+            Kind::V2 { events, seen } => {
+                let Ok(text) = file::read_from(events.as_fd()) else {
+                    return false;
+                };
+                let before = std::mem::replace(seen, kills(&text));
+                *seen > before
+            }
+        }
+    }
+}
