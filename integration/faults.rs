@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use wrun::sys::fault::POINTS;
+use wrun::sys::fault::{POINTS, POINTS_OF_START};
 
 use crate::harness::{Case, Container, Test, leaks, test};
 
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(kill_of_create_at_any_time)
             .wrun_only("runc leaves its init and its cgroups where it is killed itself"),
         test!(kill_of_init_between_create_and_start),
+        test!(kill_of_start_between_its_steps).wrun_only("only our test build has fault points"),
         test!(kill_of_a_run_in_the_foreground),
         test!(kill_of_an_exec),
         test!(creates_of_one_id_at_once).wrun_only("runc's creates of one id at once break each other"),
@@ -100,6 +101,24 @@ fn kill_of_init_between_create_and_start(case: &Case) {
     );
     container.delete();
     case.nothing_left();
+}
+
+/// The gate is open and not yet taken away: the container runs, and is to be handled like any that does.
+fn kill_of_start_between_its_steps(case: &Case) {
+    for point in POINTS_OF_START {
+        let container = case.script("echo up >/up; exec sleep 100");
+        container.create();
+        let mut command = case.command(&["start", &container.id]);
+        command.env("WRUN_FAULT", point);
+        case.finish(command).code_is(128 + 9);
+        container.wait_for_file("up");
+        assert_eq!(container.status(), "running", "after {point}");
+        case.names(
+            &case.call(&["start", &container.id]).code_is(1),
+            &["already running"],
+        );
+        recovers(&container, point);
+    }
 }
 
 fn kill_of_a_run_in_the_foreground(case: &Case) {

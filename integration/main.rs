@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod docker;
 mod errors;
+mod events;
 mod exec;
 mod faults;
 mod hooks;
@@ -19,6 +20,7 @@ mod rootfs;
 mod rootless;
 mod seccomp;
 mod security;
+mod update;
 mod wasm;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
     suite.add("rootfs", rootfs::tests());
     suite.add("hooks", hooks::tests());
     suite.add("cgroups", cgroups::tests());
+    suite.add("update", update::tests());
+    suite.add("events", events::tests());
     suite.add("machine", machine::tests());
     suite.add("faults", faults::tests());
     suite.add("security", security::tests());

@@ -24,6 +24,9 @@ pub fn tests() -> Vec<Test> {
         test!(working_directory),
         test!(environment_is_that_of_the_config),
         test!(home_comes_from_passwd),
+        test!(passwd_that_is_no_file_is_not_read).wrun_only("runc waits at a pipe for somebody who writes"),
+        test!(change_of_user_leaves_init_undumpable)
+            .wrun_only("runc's init is what the host's setting makes it"),
         test!(path_of_the_config_finds_the_program),
         test!(relative_program_is_taken_from_the_working_directory),
         test!(arguments_are_passed_as_they_are),
@@ -357,4 +360,69 @@ fn selinux_label(case: &Case) {
         config["process"]["selinuxLabel"] = json!(label);
     });
     assert!(container.run().ok().stdout.contains("container_t"));
+}
+
+/// An image can put anything in the place of /etc/passwd: it must be neither waited for nor read without end.
+fn passwd_that_is_no_file_is_not_read(case: &Case) {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let mode = Mode::from_raw_mode(0o666);
+    for (kind, device) in [
+        (FileType::Fifo, 0),
+        (FileType::CharacterDevice, makedev(1, 5)),
+        (FileType::Socket, 0),
+        (FileType::Symlink, 0),
+    ] {
+        let container = case.container(&["sh", "-c", "echo $HOME"]);
+        let passwd = container.rootfs("etc/passwd");
+        std::fs::remove_file(&passwd).expect("it was there");
+        match kind {
+            FileType::Symlink => std::os::unix::fs::symlink("/dev/zero", &passwd).expect("a link"),
+            kind => mknodat(CWD, &passwd, kind, mode, device).expect("a node"),
+        }
+        assert_eq!(container.run().ok().stdout, "/\n", "{kind:?}");
+        // And of a guest's environment, which the same process makes.
+        let guest = case.container(&["/hello.wasm"]);
+        guest.write("hello.wasm", crate::harness::guest::binary("hello"), 0o644);
+        std::fs::remove_file(guest.rootfs("etc/passwd")).expect("it was there");
+        std::fs::rename(&passwd, guest.rootfs("etc/passwd")).expect("moved");
+        assert!(guest.run().ok().lines().contains(&"env HOME=/"), "{kind:?}");
+    }
+}
+
+/// `fs.suid_dumpable`, put back at the end; it is the whole machine's.
+struct SuidDumpable(String);
+
+impl SuidDumpable {
+    const FILE: &str = "/proc/sys/fs/suid_dumpable";
+
+    fn set(value: &str) -> Self {
+        let before = std::fs::read_to_string(Self::FILE).expect("the setting");
+        std::fs::write(Self::FILE, value).expect("root may set it");
+        Self(before)
+    }
+}
+
+impl Drop for SuidDumpable {
+    fn drop(&mut self) {
+        std::fs::write(Self::FILE, &self.0).expect("root may set it");
+    }
+}
+
+/// With this setting the kernel makes a process dumpable that changes its user, for others to read and to trace.
+fn change_of_user_leaves_init_undumpable(case: &Case) {
+    use std::os::unix::fs::MetadataExt;
+    let _setting = SuidDumpable::set("1");
+    for args in [&["sleep", "100"][..], &["/sleep.wasm"]] {
+        let container = case.container_with(args, |config| {
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        });
+        container.write("sleep.wasm", crate::harness::guest::binary("sleep"), 0o644);
+        container.create();
+        let file = container.proc("status");
+        let text = std::fs::read_to_string(&file).expect("its status");
+        assert!(status(&text, "Uid").starts_with("1000"), "{text}");
+        // Of a process that is dumpable these files are its user's (proc_pid(5)).
+        assert_eq!(std::fs::metadata(&file).expect("its status").uid(), 0);
+        container.delete_with(&["--force"]).ok();
+    }
 }

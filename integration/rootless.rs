@@ -17,7 +17,9 @@ pub fn tests() -> Vec<Test> {
         test!(state_is_in_the_user_s_runtime_directory),
         test!(files_belong_to_the_user),
         test!(limits_without_a_cgroup_are_refused),
+        test!(kill_all_without_a_cgroup).wrun_only("runc knows a container's processes by its cgroup alone"),
         test!(wasm).wrun_only("runc runs no Wasm"),
+        test!(exec_beside_a_guest_is_refused).wrun_only("runc runs no Wasm"),
     ]
 }
 
@@ -181,5 +183,39 @@ fn limits_without_a_cgroup_are_refused(case: &Case) {
     });
     let output = user.call(&["run", "--bundle", &container.bundle(), &container.id]);
     case.names(&output.code_is(1), &["cgroup"]);
+    case.nothing_left();
+}
+
+/// Its pid namespace tells which processes are the container's.
+fn kill_all_without_a_cgroup(case: &Case) {
+    let user = User::new(case);
+    let script = "(trap 'echo got >/tmp/got' USR1; echo up >/tmp/up; while :; do sleep 0.05; done) & \
+                  trap : USR1; while :; do sleep 0.05; done";
+    let container = user.container(&["sh", "-c", script], |_| {});
+    user.call(&["run", "--detach", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    container.wait_for_file("tmp/up");
+    user.call(&["kill", "--all", &container.id, "USR1"]).ok();
+    container.wait_for_file("tmp/got");
+    user.call(&["kill", "--all", &container.id, "KILL"]).ok();
+    crate::harness::command::eventually("no process is left", || {
+        let processes = crate::harness::leaks::processes(case);
+        processes.is_empty().then_some(())
+    });
+    user.call(&["delete", &container.id]).ok();
+    case.nothing_left();
+}
+
+/// The kernel lets only root into the namespaces of a process that hides, as a guest's does, and that has not
+/// executed anything within them.
+fn exec_beside_a_guest_is_refused(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["/sleep.wasm"], |_| {});
+    container.write("sleep.wasm", guest::binary("sleep"), 0o644);
+    user.call(&["run", "--detach", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let output = user.call(&["exec", &container.id, "true"]);
+    case.names(&output, &["Wasm guest", "only root"]);
+    user.call(&["delete", "--force", &container.id]).ok();
     case.nothing_left();
 }

@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         test!(exec),
         test!(exec_with_a_terminal),
         test!(top_and_stats),
+        test!(update),
         test!(restart),
         test!(restart_policy),
         test!(remove_by_force),
@@ -383,6 +384,59 @@ fn top_and_stats(case: &Case) {
     assert!(
         !stats.stdout.starts_with("0 ") && !stats.stdout.contains(" 0B /"),
         "{stats}"
+    );
+}
+
+/// A file of the container's cgroup, by the kernel's account of its first process. v1 and v2 name it each its own way.
+pub(super) fn cgroup_file(docker: &Docker, id: &str, controller: &str, v1: &str, v2: &str) -> String {
+    let pid = docker.inspect(id, "{{.State.Pid}}");
+    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroups");
+    let mut paths = table.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        Some((fields.next()?, fields.next()?))
+    });
+    let on_v1 = paths.find(|(controllers, _)| controllers.split(',').any(|own| own == controller));
+    let file = match on_v1 {
+        Some((_, path)) => format!("/sys/fs/cgroup/{controller}{path}/{v1}"),
+        None => {
+            let path = table.lines().find_map(|line| line.strip_prefix("0::"));
+            format!("/sys/fs/cgroup{}/{v2}", path.expect("a cgroup of v2"))
+        }
+    };
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    text.trim().to_owned()
+}
+
+fn update(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&["--memory", "128m"], NATIVE, &["sleep", "100"]);
+    let change = [
+        "update",
+        "--memory",
+        "64m",
+        "--memory-swap",
+        "96m",
+        "--pids-limit",
+        "20",
+        "--cpus",
+        "0.5",
+    ];
+    docker.call(&[&change[..], &[&id]].concat()).ok();
+    let file = |controller, v1, v2| cgroup_file(&docker, &id, controller, v1, v2);
+    assert_eq!(file("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    assert_eq!(file("pids", "pids.max", "pids.max"), "20");
+    let quota = file("cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert!(quota.starts_with("50000"), "{quota}");
+    let bomb =
+        "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 100 & done; echo all";
+    let output = docker.call(&["exec", &id, "sh", "-c", bomb]);
+    assert!(!output.stdout.contains("all"), "{output}");
+    docker
+        .call(&["update", "--memory", "200m", "--memory-swap", "300m", &id])
+        .ok();
+    assert_eq!(
+        cgroup_file(&docker, &id, "memory", "memory.limit_in_bytes", "memory.max"),
+        "209715200"
     );
 }
 

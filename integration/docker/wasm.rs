@@ -1,6 +1,10 @@
 //! Wasm containers under Docker: images with nothing but the entry point.
 
+use std::io::Read;
+
 use super::*;
+use crate::harness::http;
+use crate::wasm::real::{many_at_once, megabyte};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -19,10 +23,14 @@ pub fn tests() -> Vec<Test> {
         test!(kill),
         test!(pause),
         test!(top_and_stats),
+        test!(update),
         test!(restart),
         test!(exec_of_another_guest),
+        test!(exec_of_another_file),
         test!(beside_native),
         test!(annotation),
+        test!(server_made_for_wasmedge),
+        test!(service_of_wasi_http),
     ]
 }
 
@@ -189,6 +197,30 @@ fn top_and_stats(case: &Case) {
     );
 }
 
+fn update(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
+    docker
+        .call(&[
+            "update",
+            "--memory",
+            "256m",
+            "--memory-swap",
+            "256m",
+            "--pids-limit",
+            "40",
+            "--cpus",
+            "0.5",
+            &id,
+        ])
+        .ok();
+    let file = |controller, v1, v2| super::native::cgroup_file(&docker, &id, controller, v1, v2);
+    assert_eq!(file("memory", "memory.limit_in_bytes", "memory.max"), "268435456");
+    assert_eq!(file("pids", "pids.max", "pids.max"), "40");
+    assert!(file("cpu", "cpu.cfs_quota_us", "cpu.max").starts_with("50000"));
+}
+
 fn restart(case: &Case) {
     let docker = Docker::new(case);
     let id = docker.start(&[], "wasm-sleep:test", &[]);
@@ -207,6 +239,29 @@ fn exec_of_another_guest(case: &Case) {
         docker.call(&["exec", &id, "/sleep.wasm", "0"]).ok().stdout,
         "sleeping\n"
     );
+}
+
+/// A module that is not the image's, with an environment and a user of its own.
+fn exec_of_another_file(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&[], "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
+    for name in ["hello", "exit"] {
+        let file = case.dir.join(format!("{name}.wasm"));
+        fs::write(&file, crate::harness::guest::binary(name)).expect("a file");
+        let target = format!("{id}:/{name}.wasm");
+        docker.call(&["cp", file.to_str().expect("UTF-8"), &target]).ok();
+    }
+    let flags = ["exec", "-e", "ADDED=yes", "-u", "1000"];
+    let output = docker
+        .call(&[&flags[..], &[&id, "/hello.wasm", "one"]].concat())
+        .ok();
+    for line in ["Hello from Wasm", "arg one", "env ADDED=yes", "dir /"] {
+        assert!(output.lines().contains(&line), "{line}: {output}");
+    }
+    docker.call(&["exec", &id, "/exit.wasm", "9"]).code_is(9);
+    let missing = docker.call(&["exec", &id, "/none.wasm"]);
+    assert!([126, 127].contains(&missing.code()), "{missing}");
 }
 
 fn beside_native(case: &Case) {
@@ -229,4 +284,48 @@ fn annotation(case: &Case) {
     // Docker's client or daemon before 24 knows no annotations.
     let unknown = output.stderr.contains("annotation");
     assert!(output.stdout.contains("Hello from Wasm") || unknown, "{output}");
+}
+
+/// The example of Docker's article on Wasm: `docker run -dp 8080:8080` of a server on tokio and hyper.
+fn server_made_for_wasmedge(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&["-p", "127.0.0.1::8080"], "wasm-hyper-echo:test", &[]);
+    docker.wait_for_log(&id, "listening on port 8080");
+    let address = docker.published(&id, 8080);
+    let sent = megabyte();
+    docker.within(|| {
+        let response = http::get_eventually(address, "/");
+        assert_eq!(response.text(), "Send a body to /echo with POST\n");
+        let response = http::post(address, "/echo", &sent).expect("an answer");
+        assert!(response.body == sent, "other bytes came back");
+        many_at_once(address, "/echo");
+    });
+    docker.call(&["stop", "--time", "50", &id]).ok();
+    assert_eq!(docker.inspect(&id, "{{.State.ExitCode}}"), "143");
+}
+
+fn service_of_wasi_http(case: &Case) {
+    let docker = Docker::new(case);
+    let flags = ["-p", "127.0.0.1::8080", "-e", "GREETING=hello"];
+    let id = docker.start(&flags, "wasm-http-02:test", &[]);
+    let address = docker.published(&id, 8080);
+    let sent = megabyte();
+    let stream = docker.within(|| {
+        let response = http::get_eventually(address, "/");
+        assert_eq!(response.text(), "Hello from WASI 0.2\n");
+        let environment = http::get(address, "/env").expect("an answer").text();
+        assert!(environment.contains("GREETING=hello\n"), "{environment}");
+        let response = http::post(address, "/echo", &sent).expect("an answer");
+        assert!(response.body == sent, "other bytes came back");
+        many_at_once(address, "/echo");
+        http::begin(address, "/stream?chunks=10&ms=100").expect("it accepts")
+    });
+    // What is under way when Docker stops the container is answered.
+    let mut first = [0; 1];
+    (&stream).read_exact(&mut first).expect("it has begun to answer");
+    docker.call(&["stop", "--time", "50", &id]).ok();
+    let response = http::finish_after(&first, stream).expect("a whole answer");
+    assert_eq!(response.text().lines().last(), Some("chunk 10"));
+    // Ended by itself, not killed after the time.
+    assert_ne!(docker.inspect(&id, "{{.State.ExitCode}}"), "137");
 }

@@ -176,6 +176,11 @@ impl Case {
         problems
     }
 
+    /// Waits until nothing is compiled in the background for this test.
+    pub fn cache_is_quiet(&self) {
+        leaks::wait_for_background(self);
+    }
+
     /// Asserts that nothing is left of any container: no state, cgroup, mount or process.
     #[track_caller]
     pub fn nothing_left(&self) {

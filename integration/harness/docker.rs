@@ -2,6 +2,7 @@
 //! remains on the machine. One serves the whole suite; it is ended by its pid.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -13,6 +14,7 @@ use super::command::{LIMIT, Output, eventually, patience, read, wait_for_exit};
 use super::facts::Need;
 use super::guest;
 use super::leaks::cgroups;
+use super::network::within;
 use super::runtime::Runtime;
 
 /// The image of busybox, without an entry point.
@@ -84,7 +86,17 @@ impl Daemon {
         }
         daemon.import(NATIVE, "CMD [\"sh\"]", bundle::make_rootfs);
         for name in [
-            "hello", "exit", "cat", "file", "spin", "sleep", "trap", "hog", "command",
+            "hello",
+            "exit",
+            "cat",
+            "file",
+            "spin",
+            "sleep",
+            "trap",
+            "hog",
+            "command",
+            "hyper-echo",
+            "http-02",
         ] {
             let entry = format!("ENTRYPOINT [\"/{name}.wasm\"]");
             daemon.import(&format!("wasm-{name}:test"), &entry, |root| {
@@ -279,6 +291,23 @@ impl<'case> Docker<'case> {
             .args(arguments)
             .stdin(Stdio::null());
         command
+    }
+}
+
+impl Docker<'_> {
+    /// Where the container's TCP port is published, as those in [`Docker::within`] see it.
+    #[track_caller]
+    pub fn published(&self, id: &str, port: u16) -> SocketAddr {
+        let output = self.call(&["port", id, &port.to_string()]).ok();
+        let first = output.lines().first().map(|line| line.parse());
+        first
+            .and_then(Result::ok)
+            .unwrap_or_else(|| panic!("no address: {output}"))
+    }
+
+    /// What `work` gives in the daemon's network namespace.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        within(self.network.parse().expect("the daemon's pid"), work)
     }
 }
 

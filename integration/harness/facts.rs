@@ -39,6 +39,8 @@ pub enum Need {
     Resctrl,
     /// resctrl is not mounted.
     NoResctrl,
+    /// The toolchain that the built guests were built with, which `integration/guests/build` makes.
+    GuestToolchain,
 }
 
 impl Need {
@@ -108,6 +110,11 @@ impl Need {
             ),
             Need::Resctrl => unless(resctrl(), "resctrl is not mounted"),
             Need::NoResctrl => unless(!resctrl(), "resctrl is mounted"),
+            Need::GuestToolchain => match super::guest::build_command(&["--ready"]).output() {
+                Ok(output) if output.status.success() => None,
+                Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+                Err(error) => Some(format!("integration/guests/build: {error}")),
+            },
         }
     }
 }

@@ -8,6 +8,7 @@ use super::command;
 /// Everything left, one line each.
 pub fn find(case: &Case) -> Vec<String> {
     let mut left = Vec::new();
+    wait_for_background(case);
     left.extend(state(case).iter().map(|path| format!("state {}", path.display())));
     // A killed process is a zombie for a moment, and its cgroup is busy so long.
     let mut others = Vec::new();
@@ -35,6 +36,34 @@ pub fn find(case: &Case) -> Vec<String> {
     }
     left.append(&mut others);
     left
+}
+
+/// Waits while wrun compiles in the background for this test's cache: it goes on when its container has ended. A
+/// lock of the cache tells; it is only looked at, since taking it would keep wrun from it.
+pub fn wait_for_background(case: &Case) {
+    let held = || {
+        let locks = command::read(Path::new("/proc/locks"));
+        background_locks(&case.dir.join("cache"))
+            .iter()
+            .any(|inode| locks.contains(&format!(":{inode} ")))
+    };
+    let deadline = std::time::Instant::now() + 3 * command::LIMIT * command::patience();
+    while held() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// The inodes of the cache's locks for compilations in the background; what killed processes left included.
+fn background_locks(cache: &Path) -> Vec<u64> {
+    use std::os::unix::fs::DirEntryExt;
+    let Ok(entries) = std::fs::read_dir(cache) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".background"))
+        .map(|entry| entry.ino())
+        .collect()
 }
 
 /// Removes by force what is left, so that no later test suffers from it.

@@ -150,6 +150,11 @@ thread_local! {
     static PANIC: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
 }
 
+/// The message of this thread's last panic.
+pub fn take_panic() -> String {
+    PANIC.take()
+}
+
 /// One trial. A peer gets a second try, which is told: its own races are not ours to mend, and a test that is wrong
 /// fails twice. wrun gets none.
 fn run(name: &str, body: fn(&Case), runtime: Runtime) -> Result<(), Failed> {
@@ -170,9 +175,9 @@ fn run(name: &str, body: fn(&Case), runtime: Runtime) -> Result<(), Failed> {
 fn attempt(body: fn(&Case), runtime: Runtime) -> Result<(), Failed> {
     let case = Case::new(runtime);
     let passed = std::panic::catch_unwind(AssertUnwindSafe(|| body(&case)));
-    let message = PANIC.take();
+    let message = take_panic();
     let left = std::panic::catch_unwind(AssertUnwindSafe(|| case.clean()))
-        .unwrap_or_else(|_| vec![format!("clean-up failed: {}", PANIC.take())]);
+        .unwrap_or_else(|_| vec![format!("clean-up failed: {}", take_panic())]);
     match (passed, left.is_empty()) {
         (Ok(()), true) => Ok(()),
         (Ok(()), false) => Err(format!("left behind: {left:#?}").into()),

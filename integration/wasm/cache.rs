@@ -9,11 +9,14 @@ pub fn tests() -> Vec<Test> {
         test!(tampered_cache_entry_is_not_run),
         test!(cache_that_cannot_be_used_does_not_matter),
         test!(one_compilation_serves_many_starts),
+        test!(code_compiled_ahead_serves_the_first_start),
+        test!(pruning_breaks_no_running_container),
+        test!(planted_and_damaged_files_are_found_and_removed),
     ]
 }
 
 /// The names, sizes and times of the cache's files of compiled code.
-fn entries(cache: &Path) -> BTreeMap<String, (u64, i64, i64, u64)> {
+pub(super) fn entries(cache: &Path) -> BTreeMap<String, (u64, i64, i64, u64)> {
     let Ok(files) = fs::read_dir(cache) else {
         return BTreeMap::new();
     };
@@ -126,4 +129,143 @@ fn one_compilation_serves_many_starts(case: &Case) {
         assert!(run.wait().ok().stdout.contains("Hello from Wasm"));
     }
     assert_eq!(entries(&case.dir.join("cache")).len(), 1);
+}
+
+fn code_compiled_ahead_serves_the_first_start(case: &Case) {
+    let file = case.dir.join("elsewhere.wasm");
+    fs::write(&file, guest::large("hello")).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    let compile = |flags: &[&str]| case.call(&[&["wasm", "compile"], flags, &[file]].concat());
+    let said = compile(&[]).ok().stdout;
+    assert!(
+        said.contains("core module") && said.contains(" bytes, "),
+        "{said}"
+    );
+    assert!(said.ends_with(" ms\n"), "{said}");
+    assert!(compile(&[]).ok().stdout.ends_with(", cached\n"));
+    let ahead = entries(&case.dir.join("cache"));
+    assert_eq!(ahead.len(), 1);
+    let container = case.container(&["/program"]);
+    container.write("program", guest::large("hello"), 0o644);
+    assert!(container.run().ok().stdout.contains("Hello from Wasm"));
+    assert_eq!(entries(&case.dir.join("cache")), ahead);
+    // Code that counts fuel, and code for another function, are others.
+    compile(&["--fuel"]).ok();
+    let error = compile(&["--export", "nowhere"]).error();
+    assert!(error.contains("nowhere") && error.contains("_start"), "{error}");
+    let rows = case.call(&["wasm", "list", "--format", "json"]).ok().json();
+    let counts: Vec<_> = rows
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| &row["fuel"])
+        .collect();
+    assert!(counts.len() == 2 && counts.contains(&&json!(true)), "{rows}");
+    for (name, reason) in [
+        ("imports", "launch_rocket"),
+        ("nothing", "exports nothing to run"),
+    ] {
+        let file = case.dir.join(format!("{name}.wasm"));
+        fs::write(&file, guest::binary(name)).expect("a file");
+        let error = case
+            .call(&["wasm", "compile", file.to_str().expect("UTF-8")])
+            .error();
+        assert!(error.contains(reason), "{error}");
+    }
+    let error = case.call(&["wasm", "compile", "/bin/true"]).error();
+    assert!(error.contains("/bin/true") && error.contains("ELF"), "{error}");
+}
+
+fn pruning_breaks_no_running_container(case: &Case) {
+    let (container, run) = start_endless(case, "sleep", "sleeping");
+    run_guest(case, "hello", &[]).ok();
+    let cache = case.dir.join("cache");
+    assert_eq!(entries(&cache).len(), 2);
+    let prune = |flags: &[&str]| case.call(&[&["wasm", "prune"], flags].concat());
+    assert!(!prune(&[]).status.success(), "it must be said what is to go");
+    assert_eq!(
+        prune(&["--older-than", "1d"]).ok().stdout,
+        "removed 0 entries, 0 bytes\n"
+    );
+    assert_eq!(
+        prune(&["--size", "1000000"]).ok().stdout,
+        "removed 0 entries, 0 bytes\n"
+    );
+    // The one that was used last stays.
+    let large = entries(&cache).values().map(|about| about.0).max().expect("two");
+    assert_eq!(prune(&["--size", &large.to_string()]).ok().lines().len(), 2);
+    assert_eq!(entries(&cache).len(), 1);
+    fs::write(cache.join(format!("{}.lock", "0".repeat(64))), "").expect("as a killed process leaves it");
+    let said = prune(&["--all"]).ok().stdout;
+    assert!(said.contains("removed 1 entries"), "{said}");
+    let left: Vec<_> = fs::read_dir(&cache)
+        .expect("it")
+        .flatten()
+        .map(|file| file.file_name())
+        .collect();
+    assert!(left.iter().all(|name| name == "seccomp"), "{left:?}");
+    assert_eq!(container.status(), "running");
+    container.kill("TERM").ok();
+    run.wait().code_is(128 + 15);
+    assert!(
+        run_guest(case, "hello", &[])
+            .ok()
+            .stdout
+            .contains("Hello from Wasm")
+    );
+}
+
+fn planted_and_damaged_files_are_found_and_removed(case: &Case) {
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(
+        case.call(&["wasm", "verify"]).ok().stdout,
+        "0 entries are sound, 0 files are not\n"
+    );
+    run_guest(case, "hello", &[]).ok();
+    run_guest(case, "exit", &[]).ok();
+    let cache = case.dir.join("cache");
+    let verify = || case.call(&["wasm", "verify"]);
+    assert_eq!(verify().ok().stdout, "2 entries are sound, 0 files are not\n");
+    let name = entries(&cache).into_keys().next().expect("two");
+    let sound = fs::read(cache.join(&name)).expect("it");
+    let key = |digit: char| format!("{}.code", digit.to_string().repeat(64));
+    // One bit, with its times as they were; a sound entry under another name; a link; others' files.
+    let mut flipped = sound.clone();
+    flipped[sound.len() / 2] ^= 1;
+    fs::remove_file(cache.join(&name)).expect("it is ours");
+    fs::write(cache.join(&name), flipped).expect("a file");
+    fs::write(cache.join(key('1')), &sound).expect("a file");
+    symlink("/etc/passwd", cache.join(key('2'))).expect("a link");
+    fs::write(cache.join(key('3')), &sound).expect("a file");
+    std::os::unix::fs::chown(cache.join(key('3')), Some(1234), None).expect("chown");
+    fs::write(cache.join(key('4')), &sound).expect("a file");
+    fs::set_permissions(cache.join(key('4')), PermissionsExt::from_mode(0o666)).expect("chmod");
+    fs::create_dir(cache.join(key('5'))).expect("a directory");
+    fs::write(cache.join("README"), "").expect("a file");
+    let said = verify().code_is(1).stdout;
+    for (culprit, problem) in [
+        (name.clone(), "is not what was written under this name; removed"),
+        (key('1'), "is not what was written under this name; removed"),
+        (key('2'), "is a symbolic link; removed"),
+        (key('3'), "belongs to another user; removed"),
+        (key('4'), "can be written by other users; removed"),
+        (key('5'), "is not a regular file; left where it is"),
+        ("README".to_owned(), "is no file of the cache's; left where it is"),
+    ] {
+        assert!(
+            said.contains(&format!("{culprit}: {problem}\n")),
+            "{culprit}: {said}"
+        );
+    }
+    assert!(said.ends_with("1 entries are sound, 7 files are not\n"), "{said}");
+    fs::remove_dir(cache.join(key('5'))).expect("it was left");
+    fs::remove_file(cache.join("README")).expect("it was left");
+    assert_eq!(verify().ok().stdout, "1 entries are sound, 0 files are not\n");
+    assert!(
+        run_guest(case, "hello", &[])
+            .ok()
+            .stdout
+            .contains("Hello from Wasm")
+    );
+    run_guest(case, "exit", &[]).ok();
 }

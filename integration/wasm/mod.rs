@@ -3,9 +3,21 @@
 
 mod cache;
 mod detection;
+mod entries;
+mod escape;
+mod exec;
+mod figures;
+mod http;
+mod inspect;
+mod limits;
+mod proposals;
+pub mod real;
 mod refused;
 mod running;
 mod sandbox;
+mod sockets;
+mod tiers;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,9 +35,21 @@ pub fn tests() -> Vec<Test> {
     [
         running::tests(),
         detection::tests(),
+        entries::tests(),
+        inspect::tests(),
+        proposals::tests(),
+        figures::tests(),
         refused::tests(),
         cache::tests(),
+        tiers::tests(),
         sandbox::tests(),
+        escape::tests(),
+        exec::tests(),
+        limits::tests(),
+        traps::tests(),
+        sockets::tests(),
+        http::tests(),
+        real::tests(),
     ]
     .into_iter()
     .flatten()

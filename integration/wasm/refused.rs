@@ -10,7 +10,6 @@ pub fn tests() -> Vec<Test> {
         test!(import_that_nobody_provides),
         test!(component_import_that_nobody_provides),
         test!(nothing_to_run),
-        test!(http_component_is_refused),
         test!(missing_module),
         test!(precompiled_code_is_refused),
     ]
@@ -76,10 +75,6 @@ fn nothing_to_run(case: &Case) {
         "nothing",
         &["/nothing.wasm", "exports nothing to run", "helper"],
     );
-}
-
-fn http_component_is_refused(case: &Case) {
-    refused_guest(case, "http", &["/http.wasm", "wasi:http/incoming-handler"]);
 }
 
 fn missing_module(case: &Case) {

@@ -8,6 +8,7 @@ pub fn tests() -> Vec<Test> {
         test!(module_runs),
         test!(component_runs),
         test!(component_that_fails),
+        test!(command_of_wasi_03),
         test!(create_and_start),
         test!(exit_codes),
         test!(arguments_and_environment),
@@ -52,6 +53,11 @@ fn component_runs(case: &Case) {
 
 fn component_that_fails(case: &Case) {
     run_guest(case, "command-fail", &[]).code_is(1);
+}
+
+fn command_of_wasi_03(case: &Case) {
+    let output = run_guest(case, "command-async", &[]).ok();
+    assert_eq!(output.stdout + &output.stderr, "");
 }
 
 fn create_and_start(case: &Case) {

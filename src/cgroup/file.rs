@@ -80,6 +80,15 @@ pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
+/// A limit in bytes. `max` means none on v2; on v1 the largest multiple of a page does.
+pub(super) fn limit(text: &str) -> Option<u64> {
+    const PAGE: u64 = 1 << 16;
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|bytes| *bytes < i64::MAX.unsigned_abs() - PAGE)
+}
+
 /// Waits until `key` has `value` in `cgroup.events`, which poll(2) reports (cgroups(7)). `false` when
 /// `limit` passes before.
 pub(super) fn wait_event(dir: BorrowedFd<'_>, key: &str, value: u64, limit: Duration) -> io::Result<bool> {
@@ -102,5 +111,17 @@ pub(super) fn wait_event(dir: BorrowedFd<'_>, key: &str, value: u64, limit: Dura
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_told_from_one() {
+        assert_eq!(limit("67108864\n"), Some(64 << 20));
+        assert_eq!(limit("max\n"), None);
+        assert_eq!(limit("9223372036854771712\n"), None);
     }
 }

@@ -303,6 +303,24 @@ impl Cgroup {
         }
     }
 
+    /// The memory limit in bytes that is in force, whoever set it last; `None` where there is none.
+    ///
+    /// # Errors
+    /// A limit that cannot be read.
+    pub fn memory_limit(&self) -> Result<Option<u64>, CgroupError> {
+        let (tree, name) = match self.mode {
+            CgroupMode::V1 => (self.tree("memory"), "memory.limit_in_bytes"),
+            CgroupMode::V2 => (self.tree(""), "memory.max"),
+        };
+        let Some(tree) = tree else { return Ok(None) };
+        match std::fs::read_to_string(tree.path.join(name)) {
+            Ok(text) => Ok(file::limit(&text)),
+            // No memory controller, or no cgroup any more.
+            Err(error) if tree::is_gone(&error) => Ok(None),
+            Err(source) => Err(tree.file_error("read", name, source)),
+        }
+    }
+
     /// Removes it, with all that the container made below, in every tree. Missing is fine.
     ///
     /// # Errors

@@ -45,7 +45,6 @@ impl List {
     }
 }
 
-/// Columns as wide as their widest cell and three blanks, 12 at least, the last one open, as runc's.
 fn table(states: &[OciState<'_>]) -> String {
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(states.iter().map(|state| {
@@ -61,7 +60,8 @@ fn table(states: &[OciState<'_>]) -> String {
     columns(&rows)
 }
 
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+/// Columns as wide as their widest cell and three blanks, 12 at least, the last one open, as runc's.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter()
             .map(|row| row[column].chars().count() + 3)

@@ -1,16 +1,27 @@
 //! The pages in `man/`: made from the definitions of the command line, so that they cannot drift from them.
-//! `BLESS=1 cargo test man` writes them; `cargo test` fails where they are stale.
+//! `BLESS=1 cargo test man` writes them; `cargo test` fails where they are stale. The page on WebAssembly
+//! programs is written by hand, and its words are held to the code.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use clap_mangen::Man;
+
+use crate::spec::{annotations, guest_options};
+use crate::workload::{exit, wasm::proposals};
 
 /// Programs for administrators.
 const SECTION: &str = "8";
 
 /// What the overview says beside the options, in man(7) form.
 const OVERVIEW_SECTIONS: &str = include_str!("overview.roff");
+
+/// What programs of WebAssembly get, in two halves; what comes between is made from the engine's table.
+const GUESTS: [&str; 2] = [
+    include_str!("wasm/manual.roff"),
+    include_str!("wasm/manual-end.roff"),
+];
 
 /// One page: its file's name and its text.
 fn pages() -> Vec<(String, String)> {
@@ -19,6 +30,7 @@ fn pages() -> Vec<(String, String)> {
     let overview = page(&program, &(commands(&program, "wrun") + OVERVIEW_SECTIONS));
     let mut pages = vec![(format!("wrun.{SECTION}"), overview)];
     add_pages_below(&program, "wrun", &mut pages);
+    pages.push(("wrun-wasm.7".to_owned(), guests()));
     pages
 }
 
@@ -41,6 +53,33 @@ fn own_commands(parent: &clap::Command) -> impl Iterator<Item = &clap::Command> 
     parent
         .get_subcommands()
         .filter(|command| command.get_name() != "help")
+}
+
+fn guests() -> String {
+    let [start, end] = GUESTS;
+    format!("{start}{}{end}", proposals())
+}
+
+/// The proposals of WebAssembly, which are on and which are off.
+fn proposals() -> String {
+    let list = |on: bool| -> String {
+        let proposals = proposals::ALL.iter().filter(|proposal| proposal.on == on);
+        proposals
+            .map(|it| format!(".TP\n{}\n{}.\n", roff(it.name), roff(&capital(it.why))))
+            .collect()
+    };
+    format!(
+        ".SH PROPOSALS\nThese proposals of WebAssembly are on:\n{}.PP\nThese are off; a program that needs one \
+         is refused with its name:\n{}",
+        list(true),
+        list(false)
+    )
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
 }
 
 fn page(command: &clap::Command, rest: &str) -> String {
@@ -118,4 +157,68 @@ fn man_pages_are_fresh() {
             "man/{name} belongs to no command"
         );
     }
+}
+
+/// Whatever of the code's words someone who runs programs needs is in the page.
+#[test]
+fn the_page_on_programs_names_what_the_code_knows() {
+    let page = guests().replace("\\-", "-");
+    let keys = annotations::ALL.iter().chain(&guest_options::ALL);
+    for key in keys {
+        assert!(
+            page.contains(&format!("\\fB{key}\\fR")),
+            "{key} is not in the page"
+        );
+    }
+    for value in annotations::WASM_HANDLERS {
+        assert!(page.contains(value), "{value} is not in the page");
+    }
+    for (meaning, code) in [
+        ("a failure", exit::FAILURE),
+        ("a trap", exit::TRAP),
+        ("too long", exit::TIMEOUT),
+    ] {
+        assert!(
+            page.contains(&format!("\\fB{code}\\fR")),
+            "{meaning} ({code}) is not in the page"
+        );
+    }
+    let variables = variables(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/workload"));
+    assert!(variables.contains("WRUN_CACHE_DIR"), "{variables:?}");
+    for variable in variables {
+        assert!(
+            page.contains(&format!("\\fB{variable}\\fR")),
+            "{variable} is not in the page"
+        );
+    }
+    for proposal in &proposals::ALL {
+        assert!(
+            page.contains(proposal.name),
+            "{} is not in the page",
+            proposal.name
+        );
+    }
+}
+
+/// The variables of the environment that sources below `directory` name; those of tests are nobody's business.
+fn variables(directory: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut variables(&path));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for word in text
+            .split('"')
+            .filter(|word| word.starts_with("WRUN_") || word.starts_with("WASMTIME_"))
+        {
+            let name = word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            if name && !word.starts_with("WRUN_TEST_") {
+                found.insert(word.to_owned());
+            }
+        }
+    }
+    found
 }

@@ -10,7 +10,9 @@ use crate::container;
 
 /// List the processes of a container.
 ///
-/// The table is that of ps(1), with the container's processes only; process ids are those of the host.
+/// The table is that of ps(1), with the container's processes only; process ids are those of the host. While
+/// optimised code is made for the next start, the compiler (wrun-compiler) is one of them, as it is for the
+/// container's limits.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wrun ps [OPTIONS] CONTAINER-ID [PS-OPTION]...")]
 pub struct Ps {

@@ -155,6 +155,7 @@ impl Making<'_> {
         let service = Service {
             record: &record,
             cgroup: &self.cgroup,
+            init: None,
             process: self.gathered.plan.process.as_ref(),
             hooks: Some(&self.gathered.plan.hooks),
             console: self.gathered.console.as_ref(),

@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 
 use super::create::{send_pidfd, write_pid_file};
 use super::stored::{init_pidfd, permitted, refuse, store};
-use super::{Context, Error, ExecOptions, ExecRequest, begin};
+use super::{Context, Error, ExecOptions, ExecRequest, begin, tell_of_oom};
 use crate::cgroup::Cgroup;
-use crate::console::{ConsoleSocket, Relay};
+use crate::console::{ConsoleSocket, Relay, Waited};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::process::Process;
@@ -47,16 +47,20 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         Some(Relay::new().map_err(failed(options, "collect signals"))?)
     };
     let cgroup = Cgroup::open(&record.placement);
+    let memory_limit = cgroup.memory_limit()?;
+    let killed_before = cgroup.oom_kills()?;
     let init_pid = record.init.map_or(0, |init| init.pid);
+    let container = init.try_clone().map_err(failed(options, "copy the pidfd"))?;
     let service = Service {
         record: &record,
         cgroup: &cgroup,
+        init: Some(&container),
         process: Some(&process),
         hooks: None,
         console: console.as_ref(),
         rootless: host.rootless(),
         user_namespace: record.namespaces.contains(&Kind::User),
-        memory_limit: None,
+        memory_limit,
         guest: &guest,
         warn: context.warn,
     };
@@ -72,7 +76,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         relay: relay.as_ref(),
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
-        memory_limit: None,
+        memory_limit,
         guest: &guest,
     }
     .launch(&service)?;
@@ -84,7 +88,11 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         None => Ok(0),
         Some(relay) => {
             let waited = relay.wait(child.pidfd.as_fd(), child.pid.as_raw(), master);
-            Ok(waited.map_err(failed(options, "follow the process"))?.code())
+            let waited = waited.map_err(failed(options, "follow the process"))?;
+            if waited == Waited::Signaled(9) {
+                tell_of_oom(context, &cgroup, killed_before);
+            }
+            Ok(waited.code())
         }
     }
 }

@@ -183,3 +183,22 @@ fn begin(passed_fds: u32) -> Result<(), Error> {
 fn close_to_others() -> Result<(), Error> {
     crate::sys::fd::cloexec_from(3).map_err(Error::Passed)
 }
+
+/// Warns where a process that ended by SIGKILL was killed for want of memory, which cannot be told from any other
+/// kill by its status. `before` is the cgroup's count of such kills before it ran.
+fn tell_of_oom(context: &Context<'_>, cgroup: &crate::cgroup::Cgroup, before: u64) {
+    let text = match (cgroup.oom_kills(), cgroup.memory_limit()) {
+        (Ok(kills), _) if kills <= before => return,
+        (Ok(_), Ok(Some(limit))) => {
+            format!("killed by the OOM killer: the container's memory limit is {limit} bytes")
+        }
+        (Ok(_), Ok(None)) => "killed by the OOM killer: the host has no memory left".to_owned(),
+        (Err(error), _) | (_, Err(error)) => {
+            format!(
+                "killed, by the OOM killer or somebody: {}",
+                crate::process::chain(&error)
+            )
+        }
+    };
+    (context.warn)(&text);
+}

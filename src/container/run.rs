@@ -6,8 +6,9 @@ use rustix::process::Pid;
 
 use super::create::{Created, Terminal, create_with};
 use super::stored::store;
-use super::{Context, Error, RunOptions, begin, delete, start};
-use crate::console::Relay;
+use super::{Context, Error, RunOptions, begin, delete, start, tell_of_oom};
+use crate::cgroup::Cgroup;
+use crate::console::{Relay, Waited};
 use crate::host::Host;
 
 /// Runs a container. In the foreground the result is its exit code, and it is deleted unless it is to be kept.
@@ -48,6 +49,14 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
         Ok(waited) => waited,
         Err(error) => return Err(undo(context, options, error)),
     };
+    if waited == Waited::Signaled(9)
+        && let Ok(record) = store(context)
+            .open(&options.create.id)
+            .and_then(|entry| entry.read())
+    {
+        // Where there is no record any more, somebody has deleted the container by force, which is as much a reason.
+        tell_of_oom(context, &Cgroup::open(&record.placement), 0);
+    }
     if !options.keep {
         let entry = store(context).open(&options.create.id)?;
         delete::remove(context, &entry, true)?;

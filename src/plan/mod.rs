@@ -28,7 +28,7 @@ use crate::spec::model;
 use crate::spec::{Spec, SpecError};
 
 pub use crate::spec::annotations::Workload;
-pub use crate::spec::guest_options::GuestOptions;
+pub use crate::spec::guest_options::{CORE_DUMP, FUEL, GuestOptions, PROFILE, TIMEOUT};
 
 /// Everything that `create` carries out for one container.
 #[derive(Debug, Clone, Serialize)]

@@ -13,14 +13,14 @@ use super::program::{self, Program, ProgramError};
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use crate::console::{ConsoleError, Terminal};
-use crate::plan::process::Process;
+use crate::plan::process::{Capabilities, Process};
 use crate::plan::{GuestOptions, Workload};
 use crate::rootfs::{RootfsError, enter_guest_view};
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
 use crate::security::{
-    ProcDirectory, SecurityError, keyring, lsm, memory_policy, no_new_privileges, personality, rlimits,
-    scheduling, seccomp, user,
+    ProcDirectory, SecurityError, guest, keyring, lsm, memory_policy, no_new_privileges, personality,
+    rlimits, scheduling, seccomp, user,
 };
 use crate::workload::native::{Native, NativeError};
 use crate::workload::wasm::{self, Build, Guest, GuestKind};
@@ -65,7 +65,11 @@ pub struct Confinement<'a> {
     pub preserve: u32,
     /// Bytes; for the guest's memory.
     pub memory_limit: Option<u64>,
+    /// What the CPU limit is worth; for the guest's threads.
+    pub cpus: Option<u32>,
     pub guest: &'a GuestOptions,
+    /// Whether it runs startContainer hooks before its program.
+    pub runs_hooks: bool,
 }
 
 /// A process that is confined and ready to run.
@@ -78,6 +82,8 @@ pub enum Confined {
         guest: Guest,
         /// See [`enter_guest_view`].
         view: OwnedFd,
+        /// Our own directory in a trusted procfs, for loading the code.
+        proc_self: OwnedFd,
     },
     /// config.json has no process: there is nothing to run.
     Nothing,
@@ -113,7 +119,11 @@ impl Confinement<'_> {
         if early {
             self.load_filter()?;
         }
-        self.become_user(early && self.filter.is_some())?;
+        let capabilities = match &view {
+            Some(_) => guest::capabilities(&process.capabilities, self.runs_hooks),
+            None => process.capabilities,
+        };
+        self.become_user(&capabilities, early && self.filter.is_some())?;
         // A directory that only the user may enter, such as one on NFS.
         entered
             .or_else(|_| enter(&process.cwd))
@@ -122,6 +132,9 @@ impl Confinement<'_> {
                 source,
             })?;
         let confined = self.find_program(view)?;
+        if let Confined::Wasm { code, .. } = &confined {
+            guest::landlock(self.runs_hooks, code.as_fd())?;
+        }
         if !early {
             self.load_filter()?;
         }
@@ -143,7 +156,7 @@ impl Confinement<'_> {
         Ok(())
     }
 
-    fn become_user(&self, filtered: bool) -> Result<(), ConfineError> {
+    fn become_user(&self, capabilities: &Capabilities, filtered: bool) -> Result<(), ConfineError> {
         let process = self.process;
         if !self.user_namespace {
             // With a user namespace the parent does it. Late, since a low limit on files would hinder the rest.
@@ -151,7 +164,7 @@ impl Confinement<'_> {
         }
         user::set_umask(process.user.umask);
         let proc_self = ProcDirectory::new(self.proc_self.as_fd());
-        let ungranted = user::switch(&process.user, &process.capabilities, proc_self)?;
+        let ungranted = user::switch(&process.user, capabilities, proc_self)?;
         if !ungranted.is_empty() {
             self.channel.send(&Message::Warning {
                 text: ungranted.to_string(),
@@ -263,14 +276,17 @@ impl Confinement<'_> {
                 .collect(),
             cwd: self.process.cwd.clone(),
             memory_limit: self.memory_limit,
+            cpus: self.cpus,
             options: self.guest.clone(),
         };
+        let proc_self = self.proc_self.try_clone();
         Ok(Confined::Wasm {
             code,
             kind,
             build,
             guest,
             view,
+            proc_self: proc_self.map_err(step("copy a descriptor"))?,
         })
     }
 }
@@ -299,12 +315,13 @@ impl Confined {
                 build,
                 guest,
                 view,
+                proc_self,
             } => {
                 // What execve(2) closes for others. The gate is among it: from here on the guest runs.
-                let mut keep = vec![code.as_raw_fd(), view.as_raw_fd()];
+                let mut keep = vec![code.as_raw_fd(), view.as_raw_fd(), proc_self.as_raw_fd()];
                 keep.extend((3..3 + listen_fds + preserve_fds).map(u32::cast_signed));
                 crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
-                Ok(wasm::run(code, &kind, build, guest))
+                Ok(wasm::run(code, &kind, build, guest, proc_self))
             }
             Self::Nothing => Err(ConfineError::NoProcess),
         }

@@ -19,7 +19,7 @@ use crate::plan::{GuestOptions, Hooks};
 use crate::security;
 use crate::state::{HookState, Record, Status};
 use crate::sys::fault;
-use crate::workload::wasm::{self, Confine, Request};
+use crate::workload::wasm::{self, Confine, Request, Ties};
 
 /// The process on the other side, before it runs anything of the container's.
 pub struct Child {
@@ -32,6 +32,8 @@ pub struct Child {
 pub struct Service<'a> {
     pub record: &'a Record,
     pub cgroup: &'a Cgroup,
+    /// The container's first process, where the child is another.
+    pub init: Option<&'a OwnedFd>,
     /// Where the cgroup below the container's is that the process is in, see `exec --cgroup`.
     pub process: Option<&'a Process>,
     /// `None` for `exec`, which runs none.
@@ -130,8 +132,13 @@ impl Child {
         let cache = wasm::default_dir(service.rootless).and_then(|path| wasm::Cache::open(&path));
         let entry = service.cgroup.entry_for_exec(&[], self.pid.as_raw())?;
         let confine = Confine {
-            enter_cgroup: &|| entry.move_self(),
+            enter_cgroup: &|| {
+                entry.move_self()?;
+                fault::hold("compiler:entered");
+                Ok(())
+            },
             memory_limit: service.memory_limit,
+            threads: true,
         };
         let request = Request {
             name,
@@ -146,7 +153,22 @@ impl Child {
             kind: provided.kind,
             build: provided.build,
         };
-        Ok(self.channel.send_with(&answer, provided.code.as_fd())?)
+        self.channel.send_with(&answer, provided.code.as_fd())?;
+        if let Some(later) = provided.later {
+            let ties = Ties {
+                confine: &confine,
+                descriptors: entry.descriptors(),
+                init: service.init.unwrap_or(&self.pidfd).as_fd(),
+                room: service.cgroup.room()?,
+            };
+            if let Err(error) = later.leave_behind(&request, &ties) {
+                (service.warn)(&format!(
+                    "optimised code is not made now: {}",
+                    super::chain(&error)
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The spec's container process state, with the filter's descriptor, for the agent that listens.

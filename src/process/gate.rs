@@ -11,6 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::sys::fault;
+
 const GATE: &str = "gate";
 const RESULT: &str = "result";
 
@@ -87,6 +89,7 @@ pub fn open(state: BorrowedFd<'_>) -> io::Result<Opened> {
     let result = rustix::fs::openat(state, RESULT, flags, Mode::empty())?;
     rustix::fs::fcntl_setfl(&result, OFlags::RDONLY)?;
     rustix::io::write(&gate, b"!")?;
+    fault::point("parent:opened");
     // If we are killed before this, the gate is found without anybody who waits at it, which counts as open.
     close(state)?;
     let mut text = String::new();

@@ -150,7 +150,9 @@ impl Birth<'_> {
             channel: &self.channel,
             preserve: self.preserve_fds + self.listen_fds,
             memory_limit: plan.cgroup.memory_limit(),
+            cpus: plan.cgroup.cpus(),
             guest: &plan.guest,
+            runs_hooks: !plan.hooks.start_container.is_empty(),
         }
         .confine()?;
         fault::point("init:confined");

@@ -25,8 +25,13 @@ pub enum JoinError {
 pub enum Join {
     /// By descriptors of paths in config.json, in the order of [`Kind::ALL`].
     Paths(Vec<(Kind, OwnedFd)>),
-    /// Those of a running process, all at once.
-    Process { pidfd: OwnedFd, kinds: Vec<Kind> },
+    /// Those of a running process, all at once; but for its mount namespace where that is given as well, see
+    /// [`mount_namespace`].
+    Process {
+        pidfd: OwnedFd,
+        kinds: Vec<Kind>,
+        mount: Option<OwnedFd>,
+    },
 }
 
 impl Join {
@@ -65,16 +70,18 @@ impl Join {
     /// and what only its root may enter. For a process the kernel does the same in one call.
     pub fn enter(&self, wanted: impl Fn(Kind) -> bool) -> Result<(), JoinError> {
         let paths = match self {
-            Self::Process { pidfd, kinds } => {
+            Self::Process { pidfd, kinds, mount } => {
+                let by_itself = mount.as_ref().filter(|_| wanted(Kind::Mount));
                 let flags = kinds
                     .iter()
-                    .filter(|kind| wanted(**kind))
+                    .filter(|kind| wanted(**kind) && (by_itself.is_none() || **kind != Kind::Mount))
                     .fold(0, |all, kind| all | kind.flag());
-                return if flags == 0 {
-                    Ok(())
-                } else {
-                    setns(pidfd.as_fd(), flags, "own")
-                };
+                if flags != 0 {
+                    setns(pidfd.as_fd(), flags, "own")?;
+                }
+                return by_itself.map_or(Ok(()), |mount| {
+                    setns(mount.as_fd(), Kind::Mount.flag(), Kind::Mount.link())
+                });
             }
             Self::Paths(paths) => paths,
         };
@@ -108,9 +115,35 @@ impl Join {
     pub fn descriptors(&self) -> Vec<RawFd> {
         match self {
             Self::Paths(paths) => paths.iter().map(|(_, fd)| fd.as_raw_fd()).collect(),
-            Self::Process { pidfd, .. } => vec![pidfd.as_raw_fd()],
+            Self::Process { pidfd, mount, .. } => {
+                let mount = mount.iter().map(AsRawFd::as_raw_fd);
+                mount.chain([pidfd.as_raw_fd()]).collect()
+            }
         }
     }
+}
+
+/// The mount namespace of the process behind a pidfd, opened with the rights that we have now.
+///
+/// The kernel lets nobody enter the namespaces of a process by its pidfd who may not look into it, and from a user
+/// namespace nobody may look into a Wasm guest's: that never executed anything, so its memory belongs to where we
+/// come from. The mount namespace is entered last, out of the container's user namespace.
+///
+/// # Errors
+/// As of open(2): `EACCES` for a caller without rights on the host, of a process that is a guest's. `ESRCH` where
+/// it is gone.
+pub fn mount_namespace(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+    let pid: i32 = about
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(gone)?;
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
+    // While it lives no other process has its number, so what was opened is its own.
+    crate::sys::pidfd::send_signal(pidfd, 0)?;
+    Ok(namespace.into())
 }
 
 /// The parent's stay in namespaces in which its child is to be born.

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use super::confine::Confinement;
 use super::conversation::{Child, Service};
 use super::init::{InitError, become_root, open_proc_self, open_terminal, step};
-use super::join::Join;
+use super::join::{self, Join};
 use super::protect::undumpable;
 use super::protocol::{Channel, Message};
 use super::spawn::{Side, Spawn, SpawnError};
@@ -53,6 +53,7 @@ impl Exec<'_> {
             .try_clone()
             .map_err(|error| LaunchError::Step("copy a descriptor", error))?;
         let join = Join::Process {
+            mount: self.mount_namespace()?,
             pidfd: init,
             kinds: self.namespaces.to_vec(),
         };
@@ -93,6 +94,22 @@ impl Exec<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// What will be out of reach of a process in the container's user namespace.
+    fn mount_namespace(&self) -> Result<Option<OwnedFd>, LaunchError> {
+        let needed = [Kind::User, Kind::Mount]
+            .iter()
+            .all(|kind| self.namespaces.contains(kind));
+        if !needed {
+            return Ok(None);
+        }
+        let action =
+            "open the mount namespace of the first process (where that is a Wasm guest, only root can)";
+        match join::mount_namespace(self.init.as_fd()) {
+            Ok(namespace) => Ok(Some(namespace)),
+            Err(error) => Err(LaunchError::Step(action, error)),
         }
     }
 
@@ -181,7 +198,9 @@ impl Joiner<'_> {
             channel: &self.channel,
             preserve: exec.preserve_fds + exec.listen_fds,
             memory_limit: exec.memory_limit,
+            cpus: None,
             guest: exec.guest,
+            runs_hooks: false,
         }
         .confine()?;
         self.channel.send(&Message::Ready)?;

@@ -56,25 +56,39 @@ pub enum ProgramError {
 /// A Wasm file needs no execute permission: it is read, not executed by the kernel.
 pub fn find(process: &Process, workload: Workload) -> Result<Program, ProgramError> {
     let name = process.args[0].as_str();
-    if !name.contains('/') {
-        return search(process, name, workload);
+    let whole = find_file(process, name, name, workload);
+    if !name.contains('#') || !is_missing(&whole) {
+        return whole;
     }
-    match examine(name, Path::new(name), workload) {
-        // `module.wasm#function` picks an export, unless that is the file's own name.
-        Err(ProgramError::Stat { .. }) if name.contains('#') => {
-            let (path, export) = detect::split_entry(name);
-            with_export(examine(name, Path::new(path), workload)?, export, name)
+    // `module.wasm#function` picks an export, unless that is the file's own name.
+    for (file, export) in detect::split_entry(name) {
+        let found = find_file(process, name, file, workload);
+        if !is_missing(&found) {
+            return with_export(found?, export, name);
         }
-        result => result,
+    }
+    whole
+}
+
+fn is_missing(found: &Result<Program, ProgramError>) -> bool {
+    matches!(found, Err(ProgramError::Stat { .. } | ProgramError::NotInPath(_)))
+}
+
+/// Finds `file`, which `name` asks for.
+fn find_file(process: &Process, name: &str, file: &str, workload: Workload) -> Result<Program, ProgramError> {
+    if file.contains('/') {
+        examine(name, Path::new(file), workload)
+    } else {
+        search(process, name, file, workload)
     }
 }
 
-fn with_export(program: Program, chosen: Option<&str>, argument: &str) -> Result<Program, ProgramError> {
+fn with_export(program: Program, chosen: &str, argument: &str) -> Result<Program, ProgramError> {
     match program {
         Program::Wasm { file, name, .. } => Ok(Program::Wasm {
             file,
             name,
-            export: chosen.map(str::to_owned),
+            export: Some(chosen.to_owned()),
         }),
         Program::Native(_) => Err(ProgramError::Stat {
             name: argument.to_owned(),
@@ -84,7 +98,7 @@ fn with_export(program: Program, chosen: Option<&str>, argument: &str) -> Result
     }
 }
 
-fn search(process: &Process, name: &str, workload: Workload) -> Result<Program, ProgramError> {
+fn search(process: &Process, name: &str, file: &str, workload: Workload) -> Result<Program, ProgramError> {
     let mut denied = None;
     let path = process
         .env
@@ -94,7 +108,7 @@ fn search(process: &Process, name: &str, workload: Workload) -> Result<Program, 
         .unwrap_or_default();
     for directory in path.split(':') {
         let directory = if directory.is_empty() { "." } else { directory };
-        match examine(name, &Path::new(directory).join(name), workload) {
+        match examine(name, &Path::new(directory).join(file), workload) {
             Err(ProgramError::Stat { .. }) => {}
             Err(error @ ProgramError::NotExecutable { .. }) => denied = Some(error),
             result => return result,

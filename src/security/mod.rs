@@ -36,12 +36,15 @@
 //!     the uid takes them away. [`user::set_umask`] at any time before.
 //! 11. The caller sets the parent-death signal and dumpability again, both of which a change of uid resets,
 //!     and looks the program up: with the user's rights, not the runtime's.
-//! 12. With no_new_privs: [`seccomp::load`], now, as late as can be: every call after it must be in the
+//! 12. For a Wasm guest: [`guest::landlock`], when all that is needed of other file systems is open, and before
+//!     a filter that may not know its syscalls. Step 10 gives it [`guest::capabilities`] of what is granted.
+//! 13. With no_new_privs: [`seccomp::load`], now, as late as can be: every call after it must be in the
 //!     filter, and profiles are written for programs, not for runtimes. What follows is the wait for `start`
 //!     (read or poll), close_range and execve.
 
 mod capabilities;
 pub mod cpu_affinity;
+pub mod guest;
 pub mod keyring;
 pub mod lsm;
 pub mod memory_policy;

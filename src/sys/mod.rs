@@ -8,6 +8,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod escape;
 pub mod exec;
 pub mod fault;
 pub mod fd;
@@ -17,6 +18,7 @@ pub mod keyring;
 pub mod memory;
 pub mod mount;
 pub mod mountinfo;
+pub mod name_lookup;
 pub mod namespace;
 pub mod net;
 pub mod pidfd;
@@ -24,5 +26,6 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 pub mod stdin;
+pub mod timer;
 pub mod uts;
 pub mod wasm_code;

@@ -1,7 +1,8 @@
-//! Bringing the loopback interface of a new network namespace up (netdevice(7)).
+//! Bringing the loopback interface of a new network namespace up (netdevice(7)), and the options of sockets by
+//! number, of which nix and rustix wrap only some.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
@@ -26,4 +27,44 @@ pub fn loopback_up() -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Reads an option of level SOL_SOCKET into `value`, and gives how much of it the kernel has written.
+pub fn socket_option(socket: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> rustix::io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| rustix::io::Errno::INVAL)?;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes, which `value` has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    checked(result)?;
+    Ok(value.len().min(length as usize))
+}
+
+/// Sets an option of level SOL_SOCKET.
+pub fn set_socket_option(socket: BorrowedFd<'_>, name: i32, value: &[u8]) -> rustix::io::Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| rustix::io::Errno::INVAL)?;
+    // SAFETY: the descriptor is open, and the kernel reads at most `length` bytes, which `value` has.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            value.as_ptr().cast(),
+            length,
+        )
+    })
+}
+
+fn checked(result: libc::c_int) -> rustix::io::Result<()> {
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
 }

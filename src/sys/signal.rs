@@ -2,6 +2,12 @@
 //! pid namespace has no handler for (pid_namespaces(7)), SIGTERM included.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Faults, which the Wasm engine handles itself and which the kernel forces on pid 1 without a handler.
 const FAULTS: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
@@ -34,23 +40,78 @@ pub fn end_on_signals() -> io::Result<()> {
         if reserved || FAULTS.contains(&signal) || NOT_ENDING.contains(&signal) {
             continue;
         }
-        // SAFETY: an all-zero sigaction is a valid value: default handler, empty mask, no flags.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = match signal {
-            libc::SIGPIPE => libc::SIG_IGN,
-            _ => end as extern "C" fn(i32) as usize,
-        };
-        // A guest's stack may be the reason for the signal: use the engine's alternate one where there is one.
-        action.sa_flags = libc::SA_ONSTACK;
-        // SAFETY: `action` is initialised and outlives the call; its handler does only what a handler may.
-        if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
-            return Err(io::Error::last_os_error());
+        match signal {
+            libc::SIGPIPE => handle(signal, libc::SIG_IGN)?,
+            _ => handle(signal, end as extern "C" fn(i32) as usize)?,
         }
     }
     // SAFETY: an all-zero set is the empty set on Linux.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `none` outlives the call; nothing is read back.
     if unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Signals by which engines and people ask a server to stop.
+const STOPPING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
+/// The eventfd that [`stop`] writes to; -1 before there is one.
+static STOP_EVENT: AtomicI32 = AtomicI32::new(-1);
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Passes the first request to stop on; the next ends the process.
+extern "C" fn stop(signal: i32) {
+    if STOPPED.swap(true, Ordering::SeqCst) {
+        end(signal);
+    }
+    // SAFETY: errno is the calling thread's own, always valid to read.
+    let errno = unsafe { *libc::__errno_location() };
+    let one: u64 = 1;
+    // SAFETY: write(2) is async-signal-safe and reads the eight bytes of `one`. An eventfd that is not
+    // written to by anyone else has room for them.
+    unsafe { libc::write(STOP_EVENT.load(Ordering::SeqCst), (&raw const one).cast(), 8) };
+    // SAFETY: as above; the interrupted code must find its own errno.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Becomes readable at the first signal that asks to stop.
+pub struct StopRequest(OwnedFd);
+
+impl StopRequest {
+    /// Registers it with the current runtime.
+    pub fn watch(self) -> io::Result<AsyncFd<OwnedFd>> {
+        // SAFETY: the result owns the descriptor, which thus stays open and the same as long as it is
+        // registered.
+        Ok(unsafe { AsyncFd::register_with_interest(self.0, Interest::READABLE) }?)
+    }
+}
+
+/// Makes the first SIGTERM, SIGINT or SIGQUIT known to the result instead of ending the process; the second
+/// ends it as [`end_on_signals`] says, which is to be called before. Once in a process.
+pub fn stop_on_signals() -> io::Result<StopRequest> {
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    // A copy that the handler has for itself, whatever becomes of the caller's.
+    let own = rustix::io::fcntl_dupfd_cloexec(&event, 0)?;
+    STOP_EVENT.store(own.as_raw_fd(), Ordering::SeqCst);
+    std::mem::forget(own);
+    for signal in STOPPING {
+        handle(signal, stop as extern "C" fn(i32) as usize)?;
+    }
+    Ok(StopRequest(event))
+}
+
+/// Sets the action of a signal.
+fn handle(signal: i32, action: usize) -> io::Result<()> {
+    // SAFETY: an all-zero sigaction is a valid value: default handler, empty mask, no flags.
+    let mut description: libc::sigaction = unsafe { std::mem::zeroed() };
+    description.sa_sigaction = action;
+    // A guest's stack may be the reason for the signal: use the engine's alternate one where there is one.
+    description.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: `description` is initialised and outlives the call; the handlers given to this function, all in
+    // this file, do only what a handler may.
+    if unsafe { libc::sigaction(signal, &raw const description, std::ptr::null_mut()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())

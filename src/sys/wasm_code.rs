@@ -2,11 +2,11 @@
 //! these functions says that it came out of our own compiler and has not changed since.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{Access, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
@@ -30,36 +30,28 @@ pub fn load_module(engine: &Engine, code: TrustedCode) -> wasmtime::Result<Modul
     unsafe { Module::deserialize_open_file(engine, File::from(code.0)) }
 }
 
-/// Maps a component.
+/// Maps a component; pages are shared as those of a module.
 ///
-/// The engine takes only a path for this. A descriptor has one under a mounted proc; reached through the
-/// directory's descriptor and checked to be procfs itself, so that no file of the container can pose as it.
-/// Where there is none, or it may not be read there, the code is copied instead of shared.
-pub fn load_component(engine: &Engine, code: TrustedCode) -> wasmtime::Result<Component> {
+/// The engine takes only a path for this. A descriptor has one in `proc_self`, our own directory in a procfs
+/// that no image can have touched. Where it may not be opened anew there, the code is copied instead of
+/// shared.
+pub fn load_component(
+    engine: &Engine,
+    code: TrustedCode,
+    proc_self: BorrowedFd<'_>,
+) -> wasmtime::Result<Component> {
     let back = rustix::fs::open(
         ".",
         OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH,
         Mode::empty(),
     )?;
-    let path = PathBuf::from(format!("self/fd/{}", code.0.as_raw_fd()));
-    if enter_proc().is_err() || rustix::fs::access(&path, Access::READ_OK).is_err() {
-        rustix::process::fchdir(&back)?;
-        return copy_component(engine, File::from(code.0));
-    }
-    // SAFETY: as for a module; the working directory is procfs, where this path leads to `code` only.
-    let component = unsafe { Component::deserialize_file(engine, path) };
+    rustix::process::fchdir(proc_self)?;
+    let path = PathBuf::from(format!("fd/{}", code.0.as_raw_fd()));
+    let readable = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok();
+    // SAFETY: as for a module; the working directory is ours in procfs, where this path leads to `code` only.
+    let component = readable.then(|| unsafe { Component::deserialize_file(engine, path) });
     rustix::process::fchdir(&back)?;
-    component
-}
-
-/// Makes the root of procfs the working directory.
-fn enter_proc() -> io::Result<()> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
-    if rustix::fs::fstatfs(&proc)?.f_type != libc::PROC_SUPER_MAGIC {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    Ok(rustix::process::fchdir(&proc)?)
+    component.unwrap_or_else(|| copy_component(engine, File::from(code.0)))
 }
 
 /// Copies the code into memory of this process alone.

@@ -92,12 +92,14 @@ pub fn choose(workload: Workload, format: Format, name: &str) -> Result<Choice, 
     }
 }
 
-/// Splits `module.wasm#function` at its last `#`. To be tried only where no file has the whole name.
-pub fn split_entry(argument: &str) -> (&str, Option<&str>) {
-    match argument.rsplit_once('#') {
-        Some((path, export)) if !path.is_empty() && !export.is_empty() => (path, Some(export)),
-        _ => (argument, None),
-    }
+/// The ways to read `module.wasm#function`, at its last `#` first: both a file's name and that of an interface's
+/// function may have one. To be tried only where no file has the whole name; the first that is there counts.
+pub fn split_entry(argument: &str) -> impl Iterator<Item = (&str, &str)> {
+    let places = argument.rmatch_indices('#');
+    places.filter_map(|(at, _)| {
+        let (path, export) = (&argument[..at], &argument[at + 1..]);
+        (!path.is_empty() && !export.is_empty()).then_some((path, export))
+    })
 }
 
 fn is_wasm_name(name: &str) -> bool {
@@ -176,11 +178,19 @@ mod tests {
     }
 
     #[test]
-    fn an_export_is_split_off_at_the_last_hash() {
-        assert_eq!(split_entry("/app.wasm#run"), ("/app.wasm", Some("run")));
-        assert_eq!(split_entry("/a#b.wasm#run"), ("/a#b.wasm", Some("run")));
-        assert_eq!(split_entry("/app.wasm"), ("/app.wasm", None));
-        assert_eq!(split_entry("/app.wasm#"), ("/app.wasm#", None));
-        assert_eq!(split_entry("#run"), ("#run", None));
+    fn an_export_is_split_off_at_each_hash() {
+        let split = |argument| split_entry(argument).collect::<Vec<_>>();
+        assert_eq!(split("/app.wasm#run"), [("/app.wasm", "run")]);
+        assert_eq!(
+            split("/a#b.wasm#run"),
+            [("/a#b.wasm", "run"), ("/a", "b.wasm#run")]
+        );
+        assert_eq!(
+            split("/app.wasm#a:b/c#run"),
+            [("/app.wasm#a:b/c", "run"), ("/app.wasm", "a:b/c#run")]
+        );
+        assert_eq!(split("/app.wasm"), []);
+        assert_eq!(split("/app.wasm#"), []);
+        assert_eq!(split("#run"), []);
     }
 }

@@ -14,6 +14,9 @@ pub const NOT_FOUND: u8 = 127;
 /// A Wasm guest trapped. The same as wasmtime's command: what a shell reports for SIGABRT.
 pub const TRAP: u8 = signal(libc::SIGABRT);
 
+/// A Wasm guest ran longer than its annotation allows: as timeout(1).
+pub const TIMEOUT: u8 = 124;
+
 /// Ended by a signal: 128 + n, as shells and engines count it.
 pub const fn signal(number: i32) -> u8 {
     // A signal's number is 1 to 64, so the sum fits.

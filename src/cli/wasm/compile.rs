@@ -1,6 +1,7 @@
 //! `wrun wasm compile`.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use anyhow::Context as _;
 
 use super::super::{Invocation, log::Log, write_stdout};
 use super::open_cache;
-use crate::plan::GuestOptions;
+use crate::plan::{GuestOptions, Workload};
+use crate::workload::detect;
 use crate::workload::wasm::{self, Cache, Confine, Provided, Request};
 
 /// Compile WebAssembly into the cache, ahead of its first start.
@@ -47,6 +49,7 @@ impl Compile {
     fn compile(&self, path: &Path, cache: Cache) -> anyhow::Result<Provided> {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+        require_wasm(&file, &name)?;
         let options = GuestOptions {
             // How much is for the container to say; here only that its code must count.
             fuel: self.fuel.then_some(u64::MAX),
@@ -65,6 +68,16 @@ impl Compile {
             None => Ok(provided),
         }
     }
+}
+
+/// A container would run anything else as a native program.
+fn require_wasm(file: &File, name: &str) -> anyhow::Result<()> {
+    let mut head = Vec::new();
+    let mut beginning = file.take(detect::HEAD as u64);
+    let read = beginning.read_to_end(&mut head);
+    read.with_context(|| format!("cannot read {name}"))?;
+    detect::choose(Workload::Wasm, detect::detect(&head, name), name)?;
+    Ok(())
 }
 
 fn line(path: &Path, kind: &str, size: i64, time: Option<Duration>) -> String {

@@ -2,6 +2,10 @@
 //! the same shape as those above.
 
 mod compile;
+mod inspect;
+mod list;
+mod prune;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -9,7 +13,7 @@ use super::{Invocation, log::Log};
 use crate::host::Host;
 use crate::workload::wasm::{self, Cache};
 
-/// Compile WebAssembly ahead of its first start, and look after the cache of compiled code.
+/// Compile WebAssembly ahead of its first start, look into it, and look after the cache of compiled code.
 ///
 /// None of these commands touches a container. The cache is the one that containers of the same caller use;
 /// see WRUN_CACHE_DIR in wrun(8).
@@ -23,12 +27,20 @@ pub struct Wasm {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Compile(compile::Compile),
+    Inspect(inspect::Inspect),
+    List(list::List),
+    Prune(prune::Prune),
+    Verify(verify::Verify),
 }
 
 impl Wasm {
     pub fn execute(&self, invocation: &Invocation, log: &Log) -> anyhow::Result<u8> {
         match &self.command {
             Command::Compile(command) => command.execute(invocation, log),
+            Command::Inspect(command) => command.execute(invocation, log),
+            Command::List(command) => command.execute(invocation, log),
+            Command::Prune(command) => command.execute(invocation, log),
+            Command::Verify(command) => command.execute(invocation, log),
         }
     }
 }
@@ -37,6 +49,15 @@ impl Wasm {
 fn cache_dir(invocation: &Invocation) -> anyhow::Result<PathBuf> {
     let host = Host::probe(invocation.global.rootless);
     Ok(wasm::default_dir(host.rootless())?)
+}
+
+/// The caller's cache; `None` where nothing was ever compiled.
+fn existing_cache(invocation: &Invocation) -> anyhow::Result<Option<Cache>> {
+    let path = cache_dir(invocation)?;
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => Ok(Some(Cache::open(&path)?)),
+    }
 }
 
 /// The caller's cache; made where it is missing.

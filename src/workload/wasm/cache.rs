@@ -2,10 +2,13 @@
 //! only ours. Everything in it that is trusted was written by this room and is verified once per boot.
 //!
 //! ```text
-//! <key>.code   an entry, see `entry`; replaced, never written in place, since others have it mapped
-//! <key>.seen   a stamp of the entry: verified in this boot. Its own time is that of the last use
-//! <key>.lock   held while the entry is being compiled
-//! <stamp>.file the key of a large entry point of a container that had this stamp
+//! <key>.code       an entry, see `entry`; replaced, never written in place, since others have it mapped
+//! <key>.seen       a stamp of the entry: verified in this boot. Its own time is that of the last use
+//! <key>.lock       held while somebody waits for the entry to be compiled, see `locks`
+//! <key>.background held while it is compiled for the next start
+//! <stamp>.file     the key of a large entry point of a container that had this stamp
+//! orphan           held by the one compilation whose container has ended
+//! seccomp/         compiled filters, which are `security`'s
 //! ```
 
 use std::fs::{DirBuilder, File, Metadata};
@@ -15,21 +18,23 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::engine::Build;
-use super::entry;
+use super::entry::{self, About};
 use super::input::Input;
 use super::key::Key;
-use super::kinds::GuestKind;
 use super::record::{self, Stamp};
 use crate::plan::mounts::Attributes;
 use crate::sys::mount::{MountAttr, mount_setattr};
 
 /// Bytes of code that are kept by default.
 const DEFAULT_LIMIT: u64 = 1 << 30;
+
+/// Bytes of a key.
+const DIGEST_LENGTH: usize = blake3::OUT_LEN;
 
 /// From this size on an entry point is recognised by its stamp; smaller ones are hashed in less time.
 const STAMPED_SIZE: u64 = 256 << 10;
@@ -68,24 +73,10 @@ pub enum CacheError {
 /// An open cache.
 #[derive(Debug)]
 pub struct Cache {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) dir: OwnedFd,
     limit: u64,
     boot: Option<[u8; 16]>,
-}
-
-/// Held while one process compiles for a key; others wait for it.
-pub struct Lock<'a> {
-    cache: &'a Cache,
-    name: String,
-    _file: OwnedFd,
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // Whoever waits on the removed file finds the entry; a leftover would only be an empty file.
-        let _ = rustix::fs::unlinkat(&self.cache.dir, &self.name, AtFlags::empty());
-    }
 }
 
 impl Cache {
@@ -154,7 +145,7 @@ impl Cache {
         }
     }
 
-    fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
+    pub(super) fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
@@ -192,11 +183,12 @@ impl Cache {
     }
 
     /// Compiled code that is there and sound. What is there and is not sound is removed.
-    pub fn lookup(&self, key: &Key) -> Result<Option<(OwnedFd, GuestKind)>, CacheError> {
+    pub fn lookup(&self, key: &Key) -> Result<Option<(OwnedFd, About)>, CacheError> {
         let name = key.file("code");
         let read_only = self.read_only().map_err(self.error("protect", ""))?;
         let dir = read_only.as_ref().unwrap_or(&self.dir);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Without waiting, should it be a pipe.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = match rustix::fs::openat(dir, &name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
@@ -205,17 +197,14 @@ impl Cache {
             Err(error) => return Err(self.error("open", &name)(error.into())),
         };
         match self.check(key, &file).map_err(self.error("read", &name))? {
-            Some(kind) => Ok(Some((file.into(), kind))),
+            Some(about) => Ok(Some((file.into(), about))),
             None => self.remove(&name).map(|()| None),
         }
     }
 
-    fn check(&self, key: &Key, file: &File) -> io::Result<Option<GuestKind>> {
+    fn check(&self, key: &Key, file: &File) -> io::Result<Option<About>> {
         let metadata = file.metadata()?;
-        let ours = metadata.is_file()
-            && metadata.uid() == rustix::process::geteuid().as_raw()
-            && metadata.mode() & 0o022 == 0;
-        if !ours {
+        if !is_ours(&metadata) {
             return Ok(None);
         }
         let Some(footer) = entry::footer(file, metadata.size())? else {
@@ -227,33 +216,42 @@ impl Cache {
             }
             self.mark_seen(key, &metadata);
         }
-        footer.kind(file)
+        footer.about(file)
     }
 
-    /// Whether this very file was verified in this boot; notes its use.
+    /// Whether this very file was verified in this boot.
+    pub(super) fn is_seen(&self, key: &Key, metadata: &Metadata) -> bool {
+        self.stamp_of(key, metadata).is_some()
+    }
+
+    /// The file of its stamp, where this very entry was verified in this boot.
+    fn stamp_of(&self, key: &Key, metadata: &Metadata) -> Option<File> {
+        let boot = self.boot.as_ref()?;
+        let mut file = self.open_file(&key.file("seen"), OFlags::RDONLY).ok()?;
+        let mut bytes = [0; Stamp::SIZE + 1];
+        let length = file.read(&mut bytes).ok()?;
+        (bytes[..length] == *Stamp::new(metadata, boot).bytes()).then_some(file)
+    }
+
+    /// The same, where it is about to be used; notes that.
     fn was_seen(&self, key: &Key, metadata: &Metadata) -> bool {
-        let (Some(boot), Ok(mut file)) = (&self.boot, self.open_file(&key.file("seen"), OFlags::RDONLY))
-        else {
+        let Some(file) = self.stamp_of(key, metadata) else {
             return false;
         };
-        let mut bytes = [0; Stamp::SIZE + 1];
-        let read = file.read(&mut bytes);
-        let seen = read.is_ok_and(|length| bytes[..length] == *Stamp::new(metadata, boot).bytes());
         let stale = |time: SystemTime| time.elapsed().is_ok_and(|age| age > USE_GRAIN);
-        if seen
-            && file
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(stale)
+        if file
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(stale)
         {
             // An entry whose use cannot be noted is only evicted earlier.
             let _ = file.set_modified(SystemTime::now());
         }
-        seen
+        true
     }
 
     /// A note that cannot be written costs another verification at the next start, nothing else.
-    fn mark_seen(&self, key: &Key, metadata: &Metadata) {
+    pub(super) fn mark_seen(&self, key: &Key, metadata: &Metadata) {
         if let Some(boot) = &self.boot {
             self.note(&key.file("seen"), Stamp::new(metadata, boot).bytes());
         }
@@ -269,11 +267,16 @@ impl Cache {
 
     /// The key of a large entry point that was seen before, by its stamp.
     pub fn recall(&self, input: &Input, export: Option<&str>, build: Build) -> Option<Key> {
-        let mut file = self
-            .open_file(&self.note_name(input, export, build)?, OFlags::RDONLY)
-            .ok()?;
+        self.read_note(&self.note_name(input, export, build)?)
+    }
+
+    /// The key in a note; `None` where it holds none.
+    pub(super) fn read_note(&self, name: &str) -> Option<Key> {
+        let file = self.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK).ok()?;
         let mut hex = String::new();
-        file.read_to_string(&mut hex).ok()?;
+        file.take(2 * DIGEST_LENGTH as u64)
+            .read_to_string(&mut hex)
+            .ok()?;
         Key::from_hex(&hex)
     }
 
@@ -295,34 +298,21 @@ impl Cache {
         Some(Key::new(&blake3::hash(stamp.bytes()), export, build).file("file"))
     }
 
-    pub(super) fn exists(&self, name: &str) -> bool {
+    /// Removes quickly compiled code that optimised code has taken the place of. Where it cannot be removed it
+    /// stays until it is evicted.
+    pub fn drop_provisional(&self, key: &Key) {
+        let provisional = key.provisional();
+        for extension in ["code", "seen"] {
+            let _ = self.remove(&provisional.file(extension));
+        }
+    }
+
+    fn exists(&self, name: &str) -> bool {
         rustix::fs::accessat(&self.dir, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
-    /// Waits until no other process compiles for this key.
-    pub fn lock(&self, key: &Key) -> Result<Lock<'_>, CacheError> {
-        let name = key.file("lock");
-        let error = self.error("lock", &name);
-        let file = self
-            .open_file(&name, OFlags::RDWR | OFlags::CREATE)
-            .map_err(|e| error(e.into()))?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
-            .map_err(|e| error(e.into()))?;
-        Ok(Lock {
-            cache: self,
-            name,
-            _file: file.into(),
-        })
-    }
-
     /// Keeps `length` bytes of `code`, and returns the entry open for reading.
-    pub fn insert(
-        &self,
-        key: &Key,
-        code: &File,
-        length: u64,
-        kind: &GuestKind,
-    ) -> Result<OwnedFd, CacheError> {
+    pub fn insert(&self, key: &Key, code: &File, length: u64, about: &About) -> Result<OwnedFd, CacheError> {
         let name = key.file("code");
         let error = self.error("write", &name);
         let full = || io::Error::from(io::ErrorKind::QuotaExceeded);
@@ -331,7 +321,7 @@ impl Cache {
         }
         self.trim(self.limit - length)?;
         let file = self.unnamed().map_err(&error)?;
-        entry::write(code, length, kind, key.bytes(), &file).map_err(&error)?;
+        entry::write(code, length, about, key.bytes(), &file).map_err(&error)?;
         match link(&file, &self.dir, &name) {
             // Another was first; what it wrote is as good, and verified below.
             Ok(()) | Err(Errno::EXIST) => {}
@@ -351,6 +341,13 @@ impl Cache {
         rustix::fs::fchmod(&file, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
         Ok(file.into())
     }
+}
+
+/// Whether a file is one that we may have made: nobody else can have written to it.
+pub(super) fn is_ours(metadata: &Metadata) -> bool {
+    metadata.is_file()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o022 == 0
 }
 
 /// Gives an unnamed file its name (open(2), O_TMPFILE).

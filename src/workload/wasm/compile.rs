@@ -15,10 +15,10 @@ use wasmtime::{Engine, Module};
 use wasmtime_wasi::WasiCtx;
 
 use super::engine::Build;
-use super::kinds::{self, GuestKind, Refusal, Surroundings};
-use super::{Confine, Request, WasmError, confine, engine};
+use super::kinds::{self, GuestKind, Refusal, Surroundings, Way};
+use super::limits::Limits;
+use super::{Confine, Request, WasmError, confine, engine, proposals, threads};
 use crate::sys::fork;
-use crate::workload::detect::{self, Format};
 
 /// Most bytes of a verdict: a pipe holds as much, so the compiler never waits for its reader.
 const MAX_VERDICT: u64 = 64 << 10;
@@ -64,7 +64,8 @@ pub fn compile(
     let (reader, writer) = io::pipe()
         .map_err(start_error("making its pipe"))
         .map(|(r, w)| (OwnedFd::from(r), OwnedFd::from(w)))?;
-    let child = fork::run_in_child(|| in_child(bytes, export, build, confine, &output, &writer))
+    let parent = nix::unistd::getpid();
+    let child = fork::run_in_child(|| in_child(bytes, export, build, confine, parent, &output, &writer))
         .map_err(start_error("forking"))?;
     drop(writer);
     let mut text = Vec::new();
@@ -129,10 +130,11 @@ fn in_child(
     export: Option<&str>,
     build: Build,
     ties: &Confine<'_>,
+    parent: Pid,
     output: &OwnedFd,
     verdict: &OwnedFd,
 ) -> u8 {
-    let result = prepare(build, ties, output, verdict).and_then(|tools| {
+    let result = prepare(build, ties, parent, output, verdict).and_then(|tools| {
         let (code, kind) = match translate(bytes, export, tools) {
             Ok(done) => done,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
@@ -169,10 +171,21 @@ struct Tools {
 }
 
 /// The recipe of the process, in the order that it must have.
-fn prepare(build: Build, ties: &Confine<'_>, output: &OwnedFd, verdict: &OwnedFd) -> Result<Tools, Failure> {
+fn prepare(
+    build: Build,
+    ties: &Confine<'_>,
+    parent: Pid,
+    output: &OwnedFd,
+    verdict: &OwnedFd,
+) -> Result<Tools, Failure> {
     let step = |step| move |error| Failure { step, error };
     // Before all that can fail, since this is how it is said.
     take_two_descriptors(output, verdict).map_err(step("arranging descriptors"))?;
+    // For ps(1), which shows our own command line otherwise.
+    nix::sys::prctl::set_name(c"wrun-compiler").map_err(|errno| step("taking a name")(errno.into()))?;
+    // Until the credentials change, which clears it.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(|errno| step("tying its life to ours")(errno.into()))?;
     // Before all that costs, so that it is counted; and before descriptors and rights are gone.
     (ties.enter_cgroup)().map_err(step("joining the container's cgroup"))?;
     fork::close_from(2).map_err(step("closing descriptors"))?;
@@ -182,14 +195,21 @@ fn prepare(build: Build, ties: &Confine<'_>, output: &OwnedFd, verdict: &OwnedFd
         let _ = say(&Verdict::Panicked { message });
     }));
     confine::leave_host()?;
-    let parallel = can_start_threads();
+    if nix::unistd::getppid() != parent {
+        // It was killed before our life was tied to its.
+        return Err(step("finding its parent")(io::Error::from_raw_os_error(
+            libc::ESRCH,
+        )));
+    }
+    let parallel = ties.threads && can_start_threads();
     let engine = engine::compiler_engine(build, parallel).map_err(|error| Failure {
         step: "making the engine",
         error: io::Error::other(format!("{error:#}")),
     })?;
     let surroundings = Surroundings {
         wasi: WasiCtx::builder(),
-        memory_limit: None,
+        limits: Limits::none(),
+        core_dump: None,
     };
     let host = kinds::core::Host::new(surroundings);
     confine::forbid_syscalls()?;
@@ -207,50 +227,46 @@ fn take_two_descriptors(output: &OwnedFd, verdict: &OwnedFd) -> io::Result<()> {
 
 /// Whether the container's pids limit leaves room for the compiler's threads; it does without otherwise.
 fn can_start_threads() -> bool {
-    let Ok(count) = std::thread::available_parallelism() else {
-        return false;
-    };
-    let (release, wait) = std::sync::mpsc::channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
-    let started = std::thread::scope(|scope| {
-        let wait = &wait;
-        let threads: Vec<_> = (0..count.get())
-            .map(|_| {
-                std::thread::Builder::new().spawn_scoped(scope, move || {
-                    // Ends when the sender is gone, which is all that is waited for.
-                    let _ = wait.lock().map(|wait| wait.recv());
-                })
-            })
-            .collect();
-        drop(release);
-        threads.iter().all(Result::is_ok)
-    });
-    started && count.get() > 1
+    std::thread::available_parallelism().is_ok_and(|count| count.get() > 1 && threads::can_start(count.get()))
 }
 
-/// Compiles, and decides what kind of guest it is.
+/// Decides what kind of guest it is, and compiles it.
 fn translate(bytes: &[u8], export: Option<&str>, tools: Tools) -> Result<(Vec<u8>, GuestKind), Refusal> {
     let Tools { engine, host } = tools;
-    let invalid = |error: wasmtime::Error| Refusal::Invalid {
-        reason: format!("{error:#}"),
+    let binary = kinds::binary(bytes)?;
+    let invalid = |error: wasmtime::Error| {
+        proposals::explain(&binary).unwrap_or_else(|| Refusal::invalid(format_args!("{error:#}")))
     };
     let failed = |error: wasmtime::Error| Refusal::Engine {
         reason: format!("{error:#}"),
     };
-    let binary = match detect::detect(bytes, "") {
-        Format::WasmModule | Format::WasmComponent => std::borrow::Cow::Borrowed(bytes),
-        _ => wat::parse_bytes(bytes).map_err(|error| Refusal::Text {
-            reason: error.to_string(),
-        })?,
+    let shape = kinds::read::read(&binary).map_err(Refusal::invalid)?;
+    // Before the work of compiling, which would be for nothing.
+    let way = kinds::decide(&shape, export)?;
+    let component = || Component::from_binary(&engine, &binary).map_err(invalid);
+    let (code, kind) = match way {
+        Way::Core { entry } => {
+            let module = Module::from_binary(&engine, &binary).map_err(invalid)?;
+            let kind = kinds::core::examine(&engine, &module, entry, host)?;
+            (module.serialize(), kind)
+        }
+        Way::Command { wasi } => {
+            let component = component()?;
+            let kind = kinds::command::examine(&engine, &component, wasi)?;
+            (component.serialize(), kind)
+        }
+        Way::Http { wasi } => {
+            let component = component()?;
+            let kind = kinds::http::examine(&engine, &component, wasi)?;
+            (component.serialize(), kind)
+        }
+        Way::Function { interface, function } => {
+            let component = component()?;
+            let kind = kinds::function::examine(&engine, &component, interface, function)?;
+            (component.serialize(), kind)
+        }
     };
-    if detect::detect(&binary, "") == Format::WasmComponent {
-        let component = Component::from_binary(&engine, &binary).map_err(invalid)?;
-        let kind = kinds::command::examine(&engine, &component, export)?;
-        return Ok((component.serialize().map_err(failed)?, kind));
-    }
-    let module = Module::from_binary(&engine, &binary).map_err(invalid)?;
-    let kind = kinds::core::examine(&engine, &module, export, host)?;
-    Ok((module.serialize().map_err(failed)?, kind))
+    Ok((code.map_err(failed)?, kind))
 }
 
 fn say(verdict: &Verdict) -> io::Result<()> {

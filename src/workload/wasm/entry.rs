@@ -2,7 +2,7 @@
 //! own data behind it.
 //!
 //! ```text
-//! code (ELF) │ kind, JSON │ "wruncode" version kind-length code-length 0 │ digest
+//! code (ELF) │ about, JSON │ "wruncode" version about-length code-length 0 │ digest
 //! ```
 //!
 //! Numbers are little-endian: u32, u32, u64, u64. The digest covers all that comes before it and is keyed by
@@ -11,25 +11,52 @@
 use std::fs::File;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
+use super::engine::{self, Build};
 use super::input;
 use super::kinds::GuestKind;
 
 const MAGIC: &[u8; 8] = b"wruncode";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FOOTER: usize = 64;
 const DIGEST: usize = 32;
-/// Most bytes of a kind: room for an export's name.
-const MAX_KIND: u32 = 64 << 10;
+/// Most bytes of what is told about the code: room for an export's name.
+const MAX_ABOUT: u32 = 64 << 10;
 const CHUNK: usize = 256 * 1024;
 
+/// What an entry tells of its code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    pub kind: GuestKind,
+    pub build: Build,
+    /// The engine's release, for people.
+    pub engine: String,
+    /// What tells an entry for this engine, with its settings and this CPU, from one for another.
+    pub fingerprint: String,
+}
+
+impl About {
+    /// Of code that was just compiled.
+    pub fn new(kind: GuestKind, build: Build) -> Self {
+        Self {
+            kind,
+            build,
+            engine: engine::release(),
+            fingerprint: engine::fingerprint(build),
+        }
+    }
+}
+
 /// Writes `length` bytes of `code` and what follows them to `output`, both from their beginning.
-pub fn write(code: &File, length: u64, kind: &GuestKind, key: &[u8; 32], output: &File) -> io::Result<()> {
-    let kind = serde_json::to_vec(kind)?;
-    let kind_length = u32::try_from(kind.len())
+pub fn write(code: &File, length: u64, about: &About, key: &[u8; 32], output: &File) -> io::Result<()> {
+    let about = serde_json::to_vec(about)?;
+    let about_length = u32::try_from(about.len())
         .ok()
-        .filter(|length| *length <= MAX_KIND);
-    let kind_length = kind_length.ok_or_else(|| io::Error::other("the guest's kind is too long to keep"))?;
-    let total = length + u64::from(kind_length) + FOOTER as u64;
+        .filter(|length| *length <= MAX_ABOUT);
+    let too_long = || io::Error::other("what is to be kept about the guest is too long");
+    let about_length = about_length.ok_or_else(too_long)?;
+    let total = length + u64::from(about_length) + FOOTER as u64;
     // Says at once where there is no room; file systems without it say so while writing.
     if let Err(error) = rustix::fs::fallocate(output, rustix::fs::FallocateFlags::empty(), 0, total)
         && error != rustix::io::Errno::OPNOTSUPP
@@ -42,10 +69,10 @@ pub fn write(code: &File, length: u64, kind: &GuestKind, key: &[u8; 32], output:
         io::Write::write_all(&mut &*output, bytes)
     };
     for_each_chunk(code, length, &mut append)?;
-    append(&kind)?;
+    append(&about)?;
     append(MAGIC)?;
     append(&VERSION.to_le_bytes())?;
-    append(&kind_length.to_le_bytes())?;
+    append(&about_length.to_le_bytes())?;
     append(&length.to_le_bytes())?;
     append(&0u64.to_le_bytes())?;
     let digest = hasher.finalize();
@@ -54,7 +81,7 @@ pub fn write(code: &File, length: u64, kind: &GuestKind, key: &[u8; 32], output:
 
 /// The end of an entry.
 pub struct Footer {
-    kind_length: u32,
+    about_length: u32,
     code_length: u64,
     digest: [u8; DIGEST],
 }
@@ -73,16 +100,16 @@ pub fn footer(file: &File, size: u64) -> io::Result<Option<Footer>> {
     let mut digest = [0; DIGEST];
     digest.copy_from_slice(&bytes[FOOTER - DIGEST..]);
     let footer = Footer {
-        kind_length: number(12),
+        about_length: number(12),
         code_length: long(16),
         digest,
     };
     let whole = footer
         .code_length
-        .checked_add(u64::from(footer.kind_length) + FOOTER as u64);
+        .checked_add(u64::from(footer.about_length) + FOOTER as u64);
     let sound = bytes.starts_with(MAGIC)
         && number(8) == VERSION
-        && footer.kind_length <= MAX_KIND
+        && footer.about_length <= MAX_ABOUT
         && footer.code_length > 0
         && whole == Some(size);
     Ok(sound.then_some(footer))
@@ -100,9 +127,9 @@ impl Footer {
         Ok(hasher.finalize() == blake3::Hash::from_bytes(self.digest))
     }
 
-    /// The kind of guest; `None` where the text is none.
-    pub fn kind(&self, file: &File) -> io::Result<Option<GuestKind>> {
-        let mut text = vec![0; self.kind_length as usize];
+    /// What the entry tells of its code; `None` where the text is none.
+    pub fn about(&self, file: &File) -> io::Result<Option<About>> {
+        let mut text = vec![0; self.about_length as usize];
         let length = input::fill(file, &mut text, self.code_length)?;
         Ok(serde_json::from_slice(&text[..length]).ok())
     }

@@ -77,7 +77,7 @@ const TIME_AND_WAITING: [c_long; 11] = [
     libc::SYS_eventfd2,
 ];
 
-const FILES: [c_long; 36] = [
+const FILES: [c_long; 35] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_readv,
@@ -91,7 +91,6 @@ const FILES: [c_long; 36] = [
     libc::SYS_lseek,
     libc::SYS_close,
     libc::SYS_dup,
-    libc::SYS_fcntl,
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_fstat,
@@ -157,23 +156,38 @@ const OLD: [c_long; 12] = [
 #[cfg(target_arch = "aarch64")]
 const OLD: [c_long; 0] = [];
 
-/// Address families: IPv4 and IPv6, and netlink, by which the C library learns which of them there are.
-const FAMILIES: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// Address families that any guest may have sockets of: IPv4 and IPv6, and netlink, by which the C library
+/// learns which of them there are.
+pub const INTERNET: &[i32] = &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Those of a guest that can ask for a unix socket.
+pub const INTERNET_AND_UNIX: &[i32] = &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_UNIX];
 
 /// Questions about a terminal or a stream.
 const IOCTLS: [u64; 4] = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO];
+
+/// Of a descriptor itself: none of those that have another process signalled (`F_SETOWN`) or told (leases).
+const FCNTLS: [i32; 6] = [
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+];
 
 /// `PR_SET_NAME`, of threads, and `PR_SET_VMA`, of anonymous memory.
 const PRCTLS: [u32; 2] = [libc::PR_SET_NAME as u32, 0x5356_4d41];
 
 /// Confines this process, for good. Takes no_new_privileges, which costs a process nothing that never execs.
-pub fn install() -> io::Result<()> {
+/// `families` are those of the sockets that it may open.
+pub fn install(families: &[i32]) -> io::Result<()> {
     nix::sys::prctl::set_no_new_privs()?;
-    seccomp::set_filter(&program(), 0).map(drop)
+    seccomp::set_filter(&program(families), 0).map(drop)
 }
 
 /// The filter, as an array of `struct sock_filter`.
-fn program() -> Vec<u8> {
+fn program(families: &[i32]) -> Vec<u8> {
     let mut program = Program(Vec::with_capacity(300 * seccomp::INSTRUCTION_SIZE));
     program.add(LOAD, 0, 0, ARCHITECTURE);
     program.add(EQUAL, 1, 0, THIS_ARCHITECTURE);
@@ -181,20 +195,22 @@ fn program() -> Vec<u8> {
     program.add(LOAD, 0, 0, NUMBER);
     program.add(AT_LEAST, 0, 1, X32_BIT);
     program.add(RETURN, 0, 0, REFUSE);
-    program.0.extend(search(&leaves()).0);
+    program.0.extend(search(&leaves(families)).0);
     program.0
 }
 
 /// What is done with the calls from a number on, up to the next leaf's; ascending.
-fn leaves() -> Vec<(u32, Program)> {
+fn leaves(families: &[i32]) -> Vec<(u32, Program)> {
     let mut leaves: Vec<(u32, Program)> = ranges().into_iter().map(Program::for_range).collect();
     let no_new_code = libc::PROT_EXEC as u32;
+    let families: Vec<u32> = families.iter().map(|family| *family as u32).collect();
     leaves.extend([
         Program::by_bits(libc::SYS_mmap, 2, no_new_code, REFUSE, ALLOW),
         Program::by_bits(libc::SYS_mprotect, 2, no_new_code, REFUSE, ALLOW),
         Program::by_bits(libc::SYS_clone, 0, libc::CLONE_THREAD as u32, ALLOW, REFUSE),
-        Program::if_one_of(libc::SYS_socket, 0, &FAMILIES.map(|family| family as u32)),
+        Program::if_one_of(libc::SYS_socket, 0, &families),
         Program::if_one_of(libc::SYS_ioctl, 1, &IOCTLS.map(|request| request as u32)),
+        Program::if_one_of(libc::SYS_fcntl, 1, &FCNTLS.map(|command| command as u32)),
         Program::if_one_of(libc::SYS_prctl, 0, &PRCTLS),
         // abort(3) signals itself; any other process is out of reach.
         Program::if_one_of(libc::SYS_tgkill, 0, &[std::process::id()]),
@@ -335,9 +351,9 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_calls_are_allowed() {
-        let program = program();
+        let program = program(INTERNET_AND_UNIX);
         let ranges = ranges();
-        let leaves = leaves();
+        let leaves = leaves(INTERNET_AND_UNIX);
         let (left, _) = leaves.split_at(leaves.len() / 2);
         assert!(search(left).length() < u8::MAX, "the longest jump gets too long");
         let conditional = [
@@ -346,6 +362,7 @@ mod tests {
             libc::SYS_clone,
             libc::SYS_socket,
             libc::SYS_ioctl,
+            libc::SYS_fcntl,
             libc::SYS_prctl,
             libc::SYS_tgkill,
             libc::SYS_prlimit64,
@@ -378,7 +395,7 @@ mod tests {
 
     #[test]
     fn arguments_decide_where_they_must() {
-        let program = program();
+        let program = program(INTERNET);
         let check = |call: c_long, arguments| evaluate(&program, call as u32, arguments);
         let executable = (libc::PROT_READ | libc::PROT_EXEC) as u32;
         assert_eq!(check(libc::SYS_mprotect, [0, 0, executable]), REFUSE);
@@ -400,8 +417,14 @@ mod tests {
         assert_eq!(check(libc::SYS_clone, [libc::SIGCHLD as u32, 0, 0]), REFUSE);
         assert_eq!(check(libc::SYS_socket, [libc::AF_INET6 as u32, 1, 0]), ALLOW);
         assert_eq!(check(libc::SYS_socket, [libc::AF_PACKET as u32, 1, 0]), REFUSE);
+        let unix = [libc::AF_UNIX as u32, 1, 0];
+        assert_eq!(check(libc::SYS_socket, unix), REFUSE);
+        let with_unix = super::program(INTERNET_AND_UNIX);
+        assert_eq!(evaluate(&with_unix, libc::SYS_socket as u32, unix), ALLOW);
         assert_eq!(check(libc::SYS_ioctl, [0, libc::TCGETS as u32, 0]), ALLOW);
         assert_eq!(check(libc::SYS_ioctl, [0, libc::TIOCSTI as u32, 0]), REFUSE);
+        assert_eq!(check(libc::SYS_fcntl, [0, libc::F_SETFL as u32, 0]), ALLOW);
+        assert_eq!(check(libc::SYS_fcntl, [0, libc::F_SETOWN as u32, 1]), REFUSE);
         assert_eq!(check(libc::SYS_prlimit64, [0, 7, 0]), ALLOW);
         assert_eq!(check(libc::SYS_prlimit64, [0, 7, 0x1000]), REFUSE);
         assert_eq!(check(libc::SYS_tgkill, [std::process::id() + 1, 0, 9]), REFUSE);

@@ -13,6 +13,7 @@ pub const MAX_SIZE: u64 = 512 << 20;
 /// Bytes read at a time when hashing: enough to keep the hash busy, and few pages to touch.
 const CHUNK: usize = 128 * 1024;
 
+#[derive(Debug)]
 pub struct Input {
     file: File,
     name: String,

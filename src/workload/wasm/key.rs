@@ -1,14 +1,18 @@
 //! The name under which compiled code is kept: what was compiled, for which engine, CPU and entry.
 
-use super::engine::{self, Build};
+use super::engine::{self, Build, Tier};
 
 /// The name of an entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key(blake3::Hash);
 
 impl Key {
-    /// `content` is the hash of the entry point's bytes.
+    /// The key of the optimised code. `content` is the hash of the entry point's bytes.
     pub fn new(content: &blake3::Hash, export: Option<&str>, build: Build) -> Self {
+        let build = Build {
+            tier: Tier::Optimized,
+            ..build
+        };
         let mut hasher = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -20,6 +24,20 @@ impl Key {
             part(export.as_bytes());
         }
         Self(hasher.finalize())
+    }
+
+    /// Where code of the same content and export is kept until there is optimised code, which is under this
+    /// key. One name for all that is quickly compiled: the entry tells which kind it is.
+    pub fn provisional(&self) -> Self {
+        Self(blake3::keyed_hash(self.bytes(), b"provisional"))
+    }
+
+    /// Where code of this tier is kept; `self` is the optimised code's key.
+    pub fn of(&self, tier: Tier) -> Self {
+        match tier {
+            Tier::Optimized => *self,
+            Tier::Quick | Tier::Baseline => self.provisional(),
+        }
     }
 
     /// The name of one of an entry's files.
@@ -53,6 +71,13 @@ mod tests {
         assert_ne!(key(&one, None), key(&two, None));
         assert_ne!(key(&one, None), key(&one, Some("run")));
         assert_ne!(key(&one, Some("run")), key(&one, Some("walk")));
+    }
+
+    #[test]
+    fn quickly_compiled_code_has_a_name_of_its_own() {
+        let key = Key::new(&blake3::hash(b"x"), None, Build::default());
+        assert!(key.provisional() != key && key.provisional() == key.provisional());
+        assert!(key.provisional().provisional() != key);
     }
 
     #[test]

@@ -6,40 +6,54 @@
 //! opens the entry point ── its fd ──> provide: cache ─ hit ──────────────┐
 //!                                        └─ miss ─> compiler, confined   │
 //! load, run      <── fd of compiled code, GuestKind ──┴── into the cache ┘
+//!                                     background: where that code was compiled quickly, a process that is
+//!                                     left behind has the compiler make optimised code for the next start
 //! ```
 //!
 //! Nothing from an image is ever taken as compiled code, and bytes from an image are parsed only in the
 //! confined compiler and, once compiled, in the container itself.
 
+mod background;
 pub mod cache;
 mod compile;
 mod confine;
+mod core_dump;
 mod engine;
 mod entry;
 mod evict;
 mod guest_filter;
 mod input;
+pub mod inspect;
 mod key;
 pub mod kinds;
+mod limits;
+mod locks;
+pub mod proposals;
+mod provide;
 mod record;
 pub mod run;
+mod sockets;
 mod stdio;
+mod survey;
+mod threads;
+mod verdict;
+mod verify;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+pub use background::{Later, Ties};
 pub use cache::{Cache, CacheError};
-pub use engine::Build;
+pub use engine::{Build, Tier};
+pub use evict::{Bounds, Freed};
 pub use kinds::{GuestKind, Missing, Refusal, Wasi};
+pub use provide::provide;
 pub use run::{Guest, Loaded, load, run};
+pub use survey::Entry;
+pub use verify::{Finding, Verified};
 
 use crate::plan::GuestOptions;
-use crate::workload::detect::{self, Format};
-use compile::Compiled;
-use input::Input;
-use key::Key;
 
 /// Why there is no compiled code for an entry point.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +99,8 @@ pub struct Confine<'a> {
     pub enter_cgroup: &'a dyn Fn() -> io::Result<()>,
     /// Bytes, of that cgroup; for the error when it is hit.
     pub memory_limit: Option<u64>,
+    /// Whether it may start threads, as far as the container's limit on processes lets it.
+    pub threads: bool,
 }
 
 impl Confine<'_> {
@@ -93,6 +109,7 @@ impl Confine<'_> {
         Self {
             enter_cgroup: &|| Ok(()),
             memory_limit: None,
+            threads: true,
         }
     }
 }
@@ -111,6 +128,7 @@ impl Request<'_> {
     fn build(&self) -> Build {
         Build {
             fuel: self.options.fuel.is_some(),
+            ..Build::default()
         }
     }
 }
@@ -127,114 +145,8 @@ pub struct Provided {
     pub compiled: bool,
     /// Why the code is not in the cache; the container runs all the same.
     pub uncached: Option<CacheError>,
-}
-
-/// Gives compiled code for an entry point: from the cache, or compiled now in a confined process.
-///
-/// `entry` is an untrusted file, open for reading. Trouble with the cache never fails a container.
-pub fn provide(
-    entry: File,
-    request: &Request<'_>,
-    cache: Result<Cache, CacheError>,
-    confine: &Confine<'_>,
-) -> Result<Provided, WasmError> {
-    let name = request.name;
-    let input = Input::new(entry, name)?;
-    if detect::detect(input.head(), name) == Format::Precompiled {
-        return Err(WasmError::Precompiled {
-            path: name.to_owned(),
-        });
-    }
-    let trouble = match cache {
-        Err(trouble) => trouble,
-        Ok(cache) => match provide_through(&cache, &input, request, confine)? {
-            Ok(provided) => return Ok(provided),
-            Err(trouble) => trouble,
-        },
-    };
-    let bytes = input.read()?;
-    let build = request.build();
-    let compiled = compile::compile(&bytes, request, build, confine)?;
-    uncached(compiled, name, build, trouble)
-}
-
-/// The same by way of the cache; the inner error is the cache's own, met before anything was compiled.
-fn provide_through(
-    cache: &Cache,
-    input: &Input,
-    request: &Request<'_>,
-    confine: &Confine<'_>,
-) -> Result<Result<Provided, CacheError>, WasmError> {
-    let (export, build) = (request.export, request.build());
-    let key = match cache.recall(input, export, build) {
-        Some(key) => key,
-        None => Key::new(&input.hash()?, export, build),
-    };
-    let found = |(code, kind)| Provided {
-        code,
-        kind,
-        build,
-        compiled: false,
-        uncached: None,
-    };
-    match cache.lookup(&key) {
-        Ok(Some(hit)) => {
-            cache.remember(input, export, build, &key);
-            return Ok(Ok(found(hit)));
-        }
-        Ok(None) => {}
-        Err(trouble) => return Ok(Err(trouble)),
-    }
-    let _lock = match cache.lock(&key) {
-        Ok(lock) => lock,
-        Err(trouble) => return Ok(Err(trouble)),
-    };
-    // Another container's start may have compiled it while we waited.
-    match cache.lookup(&key) {
-        Ok(Some(hit)) => return Ok(Ok(found(hit))),
-        Ok(None) => {}
-        Err(trouble) => return Ok(Err(trouble)),
-    }
-    let bytes = input.read()?;
-    // Of these very bytes: the file may have changed since it was hashed.
-    let key = Key::new(&blake3::hash(&bytes), export, build);
-    let compiled = compile::compile(&bytes, request, build, confine)?;
-    drop(bytes);
-    match cache.insert(&key, &compiled.code, compiled.length, &compiled.kind) {
-        Ok(code) => Ok(Ok(Provided {
-            code,
-            kind: compiled.kind,
-            build,
-            compiled: true,
-            uncached: None,
-        })),
-        Err(trouble) => uncached(compiled, input.name(), build, trouble).map(Ok),
-    }
-}
-
-/// Hands out the compiler's output itself, sealed against any change.
-fn uncached(
-    compiled: Compiled,
-    name: &str,
-    build: Build,
-    trouble: CacheError,
-) -> Result<Provided, WasmError> {
-    let confine_error = |source: rustix::io::Errno| WasmError::Confine {
-        path: name.to_owned(),
-        step: "sealing its output",
-        source: source.into(),
-    };
-    use rustix::fs::SealFlags;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&compiled.code, seals).map_err(confine_error)?;
-    let code = compiled.code.into();
-    Ok(Provided {
-        code,
-        kind: compiled.kind,
-        build,
-        compiled: true,
-        uncached: Some(trouble),
-    })
+    /// What is to be compiled for the next start, once the container has been served.
+    pub later: Option<Later>,
 }
 
 /// Where the cache is: WRUN_CACHE_DIR; else /var/cache/wrun for root, and `wrun` in XDG_CACHE_HOME (by

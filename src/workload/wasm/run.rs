@@ -1,21 +1,24 @@
 //! The container's side: loads compiled code, gives the guest its surroundings and runs it in this very
 //! process. Called when everything else about the container is done and no right is left to give up.
 
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::{Access, AtFlags};
 use wasmtime::component::Component;
-use wasmtime::{Engine, Module, Trap};
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
+use wasmtime::{Engine, Module};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
+use super::core_dump::Wanted;
 use super::engine::Build;
-use super::kinds::{self, GuestKind, Surroundings};
-use super::{engine, guest_filter, stdio};
-use crate::plan::GuestOptions;
-use crate::sys::signal;
+use super::kinds::{self, GuestKind, Surroundings, http};
+use super::limits::{Limits, usable};
+use super::verdict::{self, Circumstances};
+use super::{engine, guest_filter, sockets, stdio};
+use crate::plan::{CORE_DUMP, GuestOptions, TIMEOUT};
 use crate::sys::wasm_code::{self, TrustedCode};
+use crate::sys::{escape, signal, timer};
 use crate::workload::exit;
 
 /// What the plan gives a guest.
@@ -28,6 +31,8 @@ pub struct Guest {
     pub cwd: PathBuf,
     /// Bytes, of the container's cgroup.
     pub memory_limit: Option<u64>,
+    /// What the container's CPU limit is worth, rounded up.
+    pub cpus: Option<u32>,
     pub options: GuestOptions,
 }
 
@@ -40,19 +45,52 @@ pub struct Loaded {
 enum Code {
     Module(Module, String),
     Command(Component, kinds::Wasi),
+    Http(Component, kinds::Wasi, http::Limits),
+    Function {
+        component: Component,
+        interface: Option<String>,
+        function: String,
+    },
 }
 
-/// Maps the compiled code. Needs nothing of the container's file system, except that a component's code is
-/// shared with other containers only where a proc is mounted on /proc.
-pub fn load(code: OwnedFd, kind: &GuestKind, build: Build) -> wasmtime::Result<Loaded> {
-    let engine = engine::runtime_engine(build)?;
+/// Maps the compiled code. Needs nothing of the container's file system. `proc_self` is our own directory in a
+/// procfs that is not the container's; no guest may run while it is open.
+pub fn load(
+    code: OwnedFd,
+    kind: &GuestKind,
+    build: Build,
+    guest: &Guest,
+    proc_self: BorrowedFd<'_>,
+) -> wasmtime::Result<Loaded> {
+    let engine = match kind {
+        GuestKind::Http { wasi, size } => {
+            let limits = service_limits(guest, *wasi, *size)?;
+            engine::serving_engine(build, *wasi, limits, *size, &guest.options)?
+        }
+        _ => engine::runtime_engine(build, &guest.options)?,
+    };
     // `provide` hands out nothing but verified entries and sealed copies of what our compiler wrote.
     let trusted = TrustedCode::vouch(code);
     let code = match kind {
         GuestKind::CorePreview1 { entry } => {
             Code::Module(wasm_code::load_module(&engine, trusted)?, entry.clone())
         }
-        GuestKind::Command { wasi } => Code::Command(wasm_code::load_component(&engine, trusted)?, *wasi),
+        GuestKind::Command { wasi } => {
+            Code::Command(wasm_code::load_component(&engine, trusted, proc_self)?, *wasi)
+        }
+        GuestKind::Http { wasi, size } => {
+            let limits = service_limits(guest, *wasi, *size)?;
+            Code::Http(
+                wasm_code::load_component(&engine, trusted, proc_self)?,
+                *wasi,
+                limits,
+            )
+        }
+        GuestKind::ComponentFunction { interface, function } => Code::Function {
+            component: wasm_code::load_component(&engine, trusted, proc_self)?,
+            interface: interface.clone(),
+            function: function.clone(),
+        },
     };
     Ok(Loaded { engine, code })
 }
@@ -60,30 +98,60 @@ pub fn load(code: OwnedFd, kind: &GuestKind, build: Build) -> wasmtime::Result<L
 /// Loads and runs a guest to its end, and returns the exit code for the process to leave with.
 ///
 /// Whatever went wrong is written to stderr, as the guest's last words: nobody is left to return it to.
-pub fn run(code: OwnedFd, kind: &GuestKind, build: Build, guest: Guest) -> u8 {
-    match load(code, kind, build) {
+pub fn run(code: OwnedFd, kind: &GuestKind, build: Build, guest: Guest, proc_self: OwnedFd) -> u8 {
+    let loaded = load(code, kind, build, &guest, proc_self.as_fd());
+    // By way of it a guest could open its own process.
+    drop(proc_self);
+    match loaded {
         Ok(loaded) => loaded.run(guest),
-        Err(error) => verdict(Err(error.context("cannot load the compiled code"))),
+        Err(error) => {
+            let error = error.context("cannot load the compiled code");
+            verdict::pronounce(Err(error), &Circumstances::default())
+        }
     }
 }
 
 impl Loaded {
     /// Runs the guest to its end; see [`run`].
     pub fn run(self, guest: Guest) -> u8 {
-        verdict(self.enter(guest))
+        let limits = Limits::new(guest.memory_limit, &guest.options);
+        let fuel = guest.options.fuel;
+        let outcome = self.enter(guest, &limits);
+        let circumstances = Circumstances {
+            shortage: limits.shortage(),
+            fuel,
+        };
+        verdict::pronounce(outcome, &circumstances)
     }
 
-    fn enter(self, guest: Guest) -> wasmtime::Result<()> {
+    fn enter(self, guest: Guest, limits: &Limits) -> wasmtime::Result<()> {
         signal::end_on_signals()?;
+        start_clock(&guest.options)?;
         require_random_device()?;
+        if matches!(self.code, Code::Http(..)) && guest.options.core_dump.is_some() {
+            wasmtime::bail!("{CORE_DUMP}: an HTTP service goes on after a trap and leaves no core dump");
+        }
+        let (component, wasi, size) = match self.code {
+            Code::Http(component, wasi, size) => (component, wasi, size),
+            _ => return self.run_alone(&guest, limits),
+        };
+        let server = http::Server::new(&self.engine, &component, wasi, settings(guest, size)?)?;
+        confine(guest_filter::INTERNET)?;
+        escape::attempt_if_asked();
+        server.run()
+    }
+
+    /// Runs a guest that has the process to itself.
+    fn run_alone(self, guest: &Guest, limits: &Limits) -> wasmtime::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
         let outcome = runtime.block_on(async {
-            let surroundings = surroundings(&guest)?;
+            let surroundings = surroundings(guest, limits)?;
             // Last before any code of the guest's can run; all code is mapped by now.
-            confine()?;
+            confine(self.families())?;
+            escape::attempt_if_asked();
             match &self.code {
                 Code::Module(module, entry) => {
                     kinds::core::run(&self.engine, module, entry, surroundings).await
@@ -91,37 +159,123 @@ impl Loaded {
                 Code::Command(component, wasi) => {
                     kinds::command::run(&self.engine, component, *wasi, surroundings).await
                 }
+                Code::Function {
+                    component,
+                    interface,
+                    function,
+                } => {
+                    let interface = interface.as_deref();
+                    kinds::function::run(&self.engine, component, interface, function, surroundings).await
+                }
+                Code::Http(..) => unreachable!("a service runs by itself"),
             }
         });
         // The process ends right after; a name lookup that still hangs in a thread must not hold it up.
         runtime.shutdown_background();
         outcome.map_err(explain_address_limit)
     }
+
+    /// Address families of the sockets that the guest can open.
+    fn families(&self) -> &'static [i32] {
+        match &self.code {
+            Code::Module(module, _) if sockets::is_wanted(module) => guest_filter::INTERNET_AND_UNIX,
+            _ => guest_filter::INTERNET,
+        }
+    }
 }
 
-fn confine() -> wasmtime::Result<()> {
-    guest_filter::install().map_err(|error| {
+fn confine(families: &[i32]) -> wasmtime::Result<()> {
+    guest_filter::install(families).map_err(|error| {
         let hint = "cannot add the engine's own seccomp filter; the container's profile must allow seccomp";
         wasmtime::Error::from(error).context(hint)
     })
 }
 
-fn surroundings(guest: &Guest) -> wasmtime::Result<Surroundings> {
+/// From here on the guest's time runs.
+fn start_clock(options: &GuestOptions) -> wasmtime::Result<()> {
+    let Some(limit) = options.timeout else {
+        return Ok(());
+    };
+    let message = format!(
+        "wrun: the guest was ended after {} seconds (annotation {TIMEOUT})\n",
+        limit.as_secs_f64()
+    );
+    timer::end_after(limit, message, exit::TIMEOUT)
+        .map_err(|error| wasmtime::Error::from(error).context(format!("cannot start the clock of {TIMEOUT}")))
+}
+
+fn surroundings(guest: &Guest, limits: &Limits) -> wasmtime::Result<Surroundings> {
+    let mut wasi = context(guest);
+    wasi.stdin(stdio::Stdin::new());
+    directories(&mut wasi, guest)?;
+    Ok(Surroundings {
+        wasi,
+        limits: limits.another(),
+        core_dump: core_dump(guest),
+    })
+}
+
+fn core_dump(guest: &Guest) -> Option<Wanted> {
+    let path = guest.options.core_dump.clone()?;
+    let program = guest.args.first().cloned().unwrap_or_default();
+    Some(Wanted { path, program })
+}
+
+/// All that a guest is given but its standard input and its directories.
+fn context(guest: &Guest) -> WasiCtxBuilder {
     let mut wasi = WasiCtx::builder();
     wasi.allow_blocking_current_thread(true);
     wasi.args(&guest.args).envs(&guest.env);
-    wasi.stdin(stdio::Stdin::new())
-        .stdout(stdio::Output::Stdout)
-        .stderr(stdio::Output::Stderr);
+    wasi.stdout(stdio::Output::Stdout).stderr(stdio::Output::Stderr);
     // Whatever the container's network namespace offers.
     wasi.inherit_network()
         .allow_tcp(true)
         .allow_udp(true)
         .allow_ip_name_lookup(true);
-    directories(&mut wasi, guest)?;
-    Ok(Surroundings {
+    let cwd = guest.cwd.to_string_lossy();
+    if cwd != "/" && !guest.env.iter().any(|(key, _)| key == "PWD") {
+        wasi.env("PWD", &cwd);
+    }
+    wasi.initial_cwd(&cwd);
+    wasi
+}
+
+/// How much a service may take on in this container.
+fn service_limits(
+    guest: &Guest,
+    wasi: kinds::Wasi,
+    size: http::InstanceSize,
+) -> wasmtime::Result<http::Limits> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(http::Limits::new(
         wasi,
-        memory_limit: guest.memory_limit.map(usable),
+        guest.memory_limit.map(usable),
+        descriptors,
+        size,
+    ))
+}
+
+/// How a service is run. Its instances have no standard input: there is but one, for many of them.
+fn settings(guest: Guest, limits: http::Limits) -> wasmtime::Result<http::Settings> {
+    // Opened once; every instance has a copy of the list.
+    let mut opened = WasiCtx::builder();
+    opened.allow_blocking_current_thread(true);
+    directories(&mut opened, &guest)?;
+    let directories = opened.build().filesystem().clone();
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let allowed = guest.cpus.map_or(usize::MAX, |cpus| cpus.max(1) as usize);
+    Ok(http::Settings {
+        address: http::address(&guest.env)?,
+        limits,
+        threads: available.min(allowed),
+        access_log: guest.options.access_log,
+        fuel: guest.options.fuel,
+        context: Arc::new(move || {
+            let mut wasi = context(&guest).build();
+            *wasi.filesystem() = directories.clone();
+            wasi
+        }),
     })
 }
 
@@ -136,20 +290,9 @@ fn directories(wasi: &mut WasiCtxBuilder, guest: &Guest) -> wasmtime::Result<()>
     if cwd != "/" {
         let opened = wasi.preopened_dir(&guest.cwd, ".", FsPerms::ReadWrite);
         opened.map_err(|error| error.context(format!("cannot open the working directory {cwd}")))?;
-        if !guest.env.iter().any(|(key, _)| key == "PWD") {
-            wasi.env("PWD", &cwd);
-        }
     }
-    wasi.initial_cwd(&cwd);
     wasi.preopened_dir("/", "/", FsPerms::ReadWrite)?;
     Ok(())
-}
-
-/// What of the cgroup's limit a guest's memory may take: the rest is for the engine and page tables, so that
-/// the guest is told that memory is short before the kernel kills it.
-const fn usable(limit: u64) -> u64 {
-    let reserve = limit / 16;
-    limit - if reserve < 16 << 20 { reserve } else { 16 << 20 }
 }
 
 /// The engine seeds its generators from here (in a static executable it finds no getrandom(2)), and panics
@@ -180,34 +323,5 @@ fn explain_address_limit(error: wasmtime::Error) -> wasmtime::Error {
             ))
         }
         _ => error,
-    }
-}
-
-/// The exit code; with the reason on stderr where it is not the guest's own.
-fn verdict(outcome: wasmtime::Result<()>) -> u8 {
-    let Err(error) = outcome else { return 0 };
-    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
-        return exit::guest(*code);
-    }
-    let trapped = error.downcast_ref::<Trap>().is_some();
-    let what = if trapped {
-        "the guest trapped"
-    } else {
-        "the guest failed"
-    };
-    // One write, so that lines of others do not come between; there is nobody to tell where it fails.
-    let _ = std::io::stderr().write_all(format!("wrun: {what}: {error:?}\n").as_bytes());
-    if trapped { exit::TRAP } else { exit::FAILURE }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_engine_keeps_a_share_of_the_limit() {
-        assert_eq!(usable(64 << 20), 60 << 20);
-        assert_eq!(usable(1 << 30), (1 << 30) - (16 << 20));
-        assert_eq!(usable(0), 0);
     }
 }

@@ -1,14 +1,33 @@
-//! The kinds of Wasm guest that wrun runs, one file each, chosen from what a guest imports and exports.
+//! The kinds of Wasm guest that wrun runs, chosen from what a guest imports and exports: core modules
+//! ([`core`]), components that are commands ([`command`]), those that answer HTTP requests ([`http`]), and
+//! those of which one function is called ([`function`]). What components of all kinds import is in [`wasi`].
 //!
-//! Each file has the same two functions: `examine`, called in the compiler's process, decides whether a guest
-//! is of this kind and can be linked; `run`, called in the container, links it and runs it to its end.
+//! [`decide`] chooses the way, from the guest's [`shape`] alone. Each kind has the same two functions:
+//! `examine`, called in the compiler's process, sees that the compiled guest can be linked; `run`, called in
+//! the container, links it and runs it to its end.
 
 pub mod command;
 pub mod core;
+mod decide;
+pub mod function;
+pub mod http;
+mod origin;
+pub mod read;
+mod refusal;
+pub mod shape;
+pub mod wasi;
 
+use std::borrow::Cow;
+
+pub use decide::{Way, decide, provider};
+pub use origin::origin;
+pub use refusal::{Listing, Missing, MissingImports, Refusal};
 use serde::{Deserialize, Serialize};
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::WasiCtxBuilder;
+
+use super::core_dump::Wanted;
+use super::limits::Limits;
+use crate::workload::detect::{self, Format};
 
 /// What a guest is and where it is entered: all that a container needs to know besides the code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +40,14 @@ pub enum GuestKind {
     },
     /// A component that exports `wasi:cli/run`.
     Command { wasi: Wasi },
+    /// A component that exports a handler of `wasi:http`, to be served.
+    Http { wasi: Wasi, size: http::InstanceSize },
+    /// A component of which one exported function is called.
+    ComponentFunction {
+        /// The exported interface that the function is in; `None` where it is exported by itself.
+        interface: Option<String>,
+        function: String,
+    },
 }
 
 impl std::fmt::Display for GuestKind {
@@ -29,11 +56,18 @@ impl std::fmt::Display for GuestKind {
             Self::CorePreview1 { entry } => write!(f, "core module entered at `{entry}`"),
             Self::Command { wasi: Wasi::V02 } => f.write_str("component with wasi:cli/run of WASI 0.2"),
             Self::Command { wasi: Wasi::V03 } => f.write_str("component with wasi:cli/run of WASI 0.3"),
+            Self::Http { wasi: Wasi::V02, .. } => f.write_str("HTTP service of WASI 0.2"),
+            Self::Http { wasi: Wasi::V03, .. } => f.write_str("HTTP service of WASI 0.3"),
+            Self::ComponentFunction {
+                interface: Some(interface),
+                function,
+            } => write!(f, "component entered at `{interface}#{function}`"),
+            Self::ComponentFunction { function, .. } => write!(f, "component entered at `{function}`"),
         }
     }
 }
 
-/// The generation of WASI whose `wasi:cli/run` a component exports.
+/// The generation of WASI whose `wasi:cli/run` or `wasi:http` handler a component exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wasi {
     #[serde(rename = "0.2")]
@@ -42,77 +76,31 @@ pub enum Wasi {
     V03,
 }
 
-/// Why a guest cannot be run: said by the compiler's process, before the container starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "kebab-case")]
-pub enum Refusal {
-    #[error("not a valid Wasm binary: {reason}")]
-    Invalid { reason: String },
-    #[error("not valid Wasm text: {reason}")]
-    Text { reason: String },
-    #[error("imports that nothing here provides: {}", join(missing))]
-    Imports { missing: Vec<Missing> },
-    #[error("cannot be linked: {reason}")]
-    Link { reason: String },
-    #[error("exports nothing to run ({wanted}); it exports {}", list(exports))]
-    NothingToRun { wanted: String, exports: Vec<String> },
-    #[error(
-        "has no function `{name}` without parameters to call; it exports {}",
-        list(exports)
-    )]
-    NoSuchExport { name: String, exports: Vec<String> },
-    #[error("is {what}, which wrun does not run yet")]
-    Unsupported { what: String },
-    #[error("the engine failed: {reason}")]
-    Engine { reason: String },
-}
-
-/// One import that nothing provides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
-    /// `module.name` of a core module, the interface of a component.
-    pub name: String,
-    /// What it belongs to, where that is known.
-    pub note: Option<String>,
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.note {
-            Some(note) => write!(f, "`{}` ({note})", self.name),
-            None => write!(f, "`{}`", self.name),
+impl Wasi {
+    /// As it is written.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::V02 => "0.2",
+            Self::V03 => "0.3",
         }
     }
 }
 
-fn join(missing: &[Missing]) -> String {
-    missing
-        .iter()
-        .map(Missing::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        "nothing at all".to_owned()
-    } else {
-        names.join(", ")
+/// The binary form of a guest's bytes, which may be text.
+pub fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
+    match detect::detect(bytes, "") {
+        Format::WasmModule | Format::WasmComponent => Ok(Cow::Borrowed(bytes)),
+        _ => wat::parse_bytes(bytes).map_err(|error| Refusal::Text {
+            reason: error.to_string(),
+        }),
     }
 }
 
 /// What the container gives a guest; each kind makes its own context of it.
 pub struct Surroundings {
     pub wasi: WasiCtxBuilder,
-    /// Bytes that a linear memory may grow to; a guest that asks for more is told that there is none.
-    pub memory_limit: Option<u64>,
-}
-
-impl Surroundings {
-    fn limits(&self) -> StoreLimits {
-        let limit = self.memory_limit.and_then(|bytes| usize::try_from(bytes).ok());
-        limit.map_or_else(StoreLimits::default, |bytes| {
-            StoreLimitsBuilder::new().memory_size(bytes).build()
-        })
-    }
+    /// For [`Limits::apply`].
+    pub limits: Limits,
+    /// For [`core_dump::leave`](super::core_dump::leave).
+    pub core_dump: Option<Wanted>,
 }

@@ -1,5 +1,7 @@
 //! Guests in surroundings as those of a container.
 
+use std::os::fd::AsFd;
+
 use super::*;
 
 alone! {
@@ -67,7 +69,7 @@ alone! {
                 let work = || {
                     assert_eq!(std::process::id(), 1);
                     nix::unistd::dup2_stdout(&writer).expect("stdout");
-                    run(provided.code, &provided.kind, provided.build, guest(&["spin"]))
+                    run(provided.code, &provided.kind, provided.build, guest(&["spin"]), proc_self())
                 };
                 std::process::exit(work().into());
             }
@@ -109,7 +111,7 @@ alone! {
             other => panic!("{what}: {other:?}"),
         };
         let pid = fork::run_in_child(|| {
-            guest_filter::install().expect("installed");
+            guest_filter::install(guest_filter::INTERNET).expect("installed");
             let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
             TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
             let (mut accepted, _) = listener.accept().expect("accepted");
@@ -126,7 +128,8 @@ alone! {
             std::fs::remove_file(dir.join("b")).expect("removed");
             std::fs::remove_dir(&dir).expect("removed");
 
-            assert!(load(compiled.code, &compiled.kind, compiled.build).is_err(), "code was made executable");
+            let loaded = load(compiled.code, &compiled.kind, compiled.build, &guest(&[]), proc_self().as_fd());
+            assert!(loaded.is_err(), "code was made executable");
             refused("fork", fork::run_in_child(|| 0).map(drop));
             refused("exec", nix::unistd::execv(c"/bin/true", &[c"true"]).map(drop).map_err(Into::into));
             refused("kill", kill(Pid::parent(), None).map_err(Into::into));

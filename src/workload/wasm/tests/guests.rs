@@ -131,7 +131,9 @@ alone! {
     fn memory_is_refused_at_the_limit() {
     let provided = provide_guest("hog.wat", no_cache()).expect("compiles");
     let guest = Guest { memory_limit: Some(32 << 20), ..guest(&["hog"]) };
-    assert_eq!(start(provided, guest, null()).finish(), (3, "refused\n".to_owned(), String::new()));
+    let (code, out, err) = start(provided, guest, null()).finish();
+    assert_eq!((code, out.as_str()), (3, "refused\n"));
+    assert!(err.contains("the container's limit of 33554432 bytes"), "{err}");
 }
 }
 

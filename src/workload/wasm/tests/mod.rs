@@ -47,10 +47,7 @@ fn guest_path(name: &str) -> PathBuf {
 }
 
 fn confine() -> Confine<'static> {
-    Confine {
-        enter_cgroup: &|| Ok(()),
-        memory_limit: None,
-    }
+    Confine::outside_containers()
 }
 
 /// A request without options.
@@ -107,8 +104,9 @@ fn start_after(change: impl FnOnce(), provided: Provided, guest: Guest, stdin: O
         for fd in 3..1000 {
             nix::unistd::close(fd).unwrap_or_default();
         }
+        let proc_self = proc_self();
         change();
-        run(code, &provided.kind, provided.build, guest)
+        run(code, &provided.kind, provided.build, guest, proc_self)
     })
     .expect("a child");
     Running { pid, stdout, stderr }
@@ -133,8 +131,13 @@ fn guest(args: &[&str]) -> Guest {
         env: Vec::new(),
         cwd: "/".into(),
         memory_limit: None,
+        cpus: None,
         options: GuestOptions::default(),
     }
+}
+
+fn proc_self() -> OwnedFd {
+    File::open("/proc/self").expect("/proc/self").into()
 }
 
 fn null() -> OwnedFd {
@@ -149,4 +152,7 @@ fn run_guest(name: &str, args: &[&str]) -> (i32, String, String) {
 mod caching;
 mod container;
 mod guests;
+mod inspecting;
+mod keeping;
 mod refusals;
+mod tiers;

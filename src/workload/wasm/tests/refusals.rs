@@ -12,8 +12,6 @@ alone! {
     assert!(error.contains("exports nothing to run") && error.contains("helper"), "{error}");
     let error = refusal("command-imports.wat");
     assert!(error.contains("`example:rockets/launch@1.0.0`"), "{error}");
-    let error = refusal("http.wat");
-    assert!(error.contains("wasi:http/incoming-handler@0.2.0"), "{error}");
 }
 }
 
@@ -66,7 +64,7 @@ alone! {
     fn the_compiler_joins_the_cgroup_or_nothing_is_compiled() {
     let file = File::open(guest_path("exit.wat")).expect("opened");
     let refuse = || Err(std::io::Error::from_raw_os_error(libc::ENODEV));
-    let confine = Confine { enter_cgroup: &refuse, memory_limit: None };
+    let confine = Confine { enter_cgroup: &refuse, ..Confine::outside_containers() };
     let error = provide(file, &named("/exit.wat"), no_cache(), &confine).expect_err("refused").to_string();
     assert!(error.contains("joining the container's cgroup"), "{error}");
 }
@@ -79,7 +77,7 @@ alone! {
         kill(Pid::this(), Signal::SIGKILL)?;
         Ok(())
     };
-    let confine = Confine { enter_cgroup: &die, memory_limit: Some(4096) };
+    let confine = Confine { enter_cgroup: &die, memory_limit: Some(4096), threads: true };
     let error = provide(file, &named("/exit.wat"), no_cache(), &confine).expect_err("refused").to_string();
     assert!(error.contains("4096 bytes") && error.contains("memory limit"), "{error}");
 }

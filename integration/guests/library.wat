@@ -1,0 +1,32 @@
+;; A component without a command: a library whose functions are called by name. `fail` and `refuse` return errors,
+;; `spin` never ends, `add` takes parameters, and `run` is in an interface.
+(component
+  (core module $program
+    (memory (export "memory") 1)
+    (data (i32.const 64) "not today")
+    ;; `result<_, string>` by its address: an error, and where its text is.
+    (data (i32.const 32) "\01\00\00\00\40\00\00\00\09\00\00\00")
+    (func (export "nothing"))
+    (func (export "one") (result i32) (i32.const 1))
+    (func (export "refusal") (result i32) (i32.const 32))
+    (func (export "crash") (unreachable))
+    (func (export "spin") (loop $again (br $again)))
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))
+  (core instance $it (instantiate $program))
+  (alias core export $it "memory" (core memory $memory))
+  (func $nothing (canon lift (core func $it "nothing")))
+  (func $answer (result u32) (canon lift (core func $it "one")))
+  (func $fail (result (result)) (canon lift (core func $it "one")))
+  (func $refuse (result (result (error string))) (canon lift (core func $it "refusal") (memory $memory)))
+  (func $crash (canon lift (core func $it "crash")))
+  (func $spin (canon lift (core func $it "spin")))
+  (func $add (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $it "add")))
+  (instance $tasks (export "run" (func $nothing)) (export "fail" (func $fail)))
+  (export "succeed" (func $nothing))
+  (export "answer" (func $answer))
+  (export "fail" (func $fail))
+  (export "refuse" (func $refuse))
+  (export "crash" (func $crash))
+  (export "spin" (func $spin))
+  (export "add" (func $add))
+  (export "example:library/tasks@1.2.0" (instance $tasks)))

@@ -1,0 +1,212 @@
+//! The instances that answer requests: made when a request needs one, never more than there is room for,
+//! used again as far as the component's generation of WASI allows it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::Sleep;
+use wasmtime::component::{GuestTaskId, InstancePre};
+use wasmtime::{Engine, Store, StoreContextMut};
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+};
+use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+
+use super::limits::{Budget, Share};
+use super::service::report;
+use crate::workload::wasm::kinds::Wasi;
+use crate::workload::wasm::kinds::wasi::{Host, MakeContext};
+
+/// How long an instance that could take more requests waits for one.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How often an instance is used; `wasmtime serve` has the same.
+#[derive(Debug, Clone, Copy)]
+struct Reuse {
+    /// Requests in its life.
+    total: usize,
+    /// Requests at once.
+    concurrent: usize,
+}
+
+impl Reuse {
+    /// Components of WASI 0.2 are written for one request: what they leave behind, or hold when they trap,
+    /// must not be met by the next. Those of 0.3 are called concurrently by its very design.
+    const fn of(wasi: Wasi) -> Self {
+        match wasi {
+            Wasi::V02 => Self {
+                total: 1,
+                concurrent: 1,
+            },
+            Wasi::V03 => Self {
+                total: 128,
+                concurrent: 16,
+            },
+        }
+    }
+}
+
+/// Finds the handler's export in a component that is linked.
+pub fn handler(pre: InstancePre<Host>, wasi: Wasi) -> wasmtime::Result<ProxyPre<Host>> {
+    Ok(match wasi {
+        Wasi::V02 => ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?),
+        Wasi::V03 => ProxyPre::P3(p3::bindings::ServicePre::new(pre)?),
+    })
+}
+
+/// Makes instances.
+pub struct Instances {
+    pub engine: Engine,
+    pub handler: ProxyPre<Host>,
+    pub wasi: Wasi,
+    pub context: MakeContext,
+    pub budget: Arc<Budget>,
+    /// One permit for each instance that may be.
+    pub slots: Arc<Semaphore>,
+    /// For each instance.
+    pub fuel: Option<u64>,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl HandlerState for Instances {
+    type StoreData = Host;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Host, Expiration, Worker>> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await?;
+        let host = Host::one_of_many(Arc::clone(&self.context), Share::of(&self.budget));
+        let mut store = Store::new(&self.engine, host);
+        store.limiter(Host::limits);
+        if let Some(fuel) = self.fuel {
+            store.set_fuel(fuel)?;
+        }
+        let proxy = self.handler.instantiate_async(&mut store).await?;
+        Ok(Instance {
+            store,
+            proxy,
+            view: Host::http,
+            expiration: Expiration::new(self.stopping.clone()),
+            state: Worker {
+                reuse: Reuse::of(self.wasi),
+                last_request: Mutex::new(None),
+                _slot: slot,
+            },
+        })
+    }
+}
+
+/// Tells the one who waits for an answer how the instance that was to give it has ended: whether the reason
+/// has been told already. Without a word, where the instance went on to another request.
+pub type EndSender = oneshot::Sender<bool>;
+
+/// One instance, as the engine's driver of requests asks about it.
+pub struct Worker {
+    reuse: Reuse,
+    last_request: Mutex<Option<EndSender>>,
+    /// Given back after the store is gone.
+    _slot: OwnedSemaphorePermit,
+}
+
+impl WorkerState for Worker {
+    type StoreData = Host;
+    type RequestData = EndSender;
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= self.reuse.total {
+            ShouldAccept::Never
+        } else if concurrent >= self.reuse.concurrent {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    /// A request may take as long as it takes: what ends a stuck one is its client, or the container's limits.
+    fn on_request_start(
+        &self,
+        _: StoreContextMut<'_, Host>,
+        end: EndSender,
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        Box::pin(std::future::pending())
+    }
+
+    fn drop(&self, store: Store<Host>, outcome: wasmtime::Result<()>) {
+        if let Err(error) = &outcome {
+            report(error);
+        }
+        let last = self
+            .last_request
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(last) = last {
+            // Its client may have left.
+            let _ = last.send(outcome.is_err());
+        }
+        drop(store);
+    }
+}
+
+/// Ends an instance that has had nothing to do for a while, or when the server stops.
+pub struct Expiration {
+    stopping: watch::Receiver<bool>,
+    /// Made when the instance is first without work; most never are.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    idle: Pin<Box<Sleep>>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl Expiration {
+    fn new(stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            stopping,
+            waiting: None,
+        }
+    }
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        status: WorkerStatus,
+        since: Instant,
+    ) -> Poll<()> {
+        if status != WorkerStatus::Idle {
+            return Poll::Pending;
+        }
+        let this = self.get_mut();
+        if *this.stopping.borrow() {
+            return Poll::Ready(());
+        }
+        let deadline = (since + IDLE).into();
+        let stopping = &this.stopping;
+        let waiting = this.waiting.get_or_insert_with(|| Waiting {
+            idle: Box::pin(tokio::time::sleep_until(deadline)),
+            stop: Box::pin(stopped(stopping.clone())),
+        });
+        if waiting.idle.deadline() != deadline {
+            waiting.idle.as_mut().reset(deadline);
+        }
+        // The second is polled once at most when it is over: then the check above comes first.
+        if waiting.idle.as_mut().poll(context).is_ready() || waiting.stop.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits until the server stops.
+pub async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // The sender lives as long as the server; without it there is nothing to go on for.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}

@@ -1,0 +1,191 @@
+//! The server: listens before the process gives up its rights, then takes connections until it is asked to
+//! stop, and ends when all that was asked for is answered.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::connection;
+use super::instances::{Instances, handler};
+use super::limits::{Budget, Limits};
+use super::service::Service;
+use crate::sys::signal::{self, StopRequest};
+use crate::workload::wasm::kinds::Wasi;
+use crate::workload::wasm::kinds::wasi::{self, MakeContext};
+use crate::workload::wasm::threads;
+
+/// Connections that the kernel keeps for us while we take no more.
+const BACKLOG: i32 = 1024;
+/// How long nothing is accepted after the kernel could not give us a connection: it lacks something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How a service is to be run.
+pub struct Settings {
+    pub address: SocketAddr,
+    pub limits: Limits,
+    /// Threads that work on requests, at least one.
+    pub threads: usize,
+    pub access_log: bool,
+    /// Units of work of each instance.
+    pub fuel: Option<u64>,
+    pub context: MakeContext,
+}
+
+/// A service that listens, and is ready to run.
+pub struct Server {
+    listener: TcpListener,
+    instances: Instances,
+    stop: StopRequest,
+    stopping: watch::Sender<bool>,
+    limits: Limits,
+    threads: usize,
+    access_log: bool,
+}
+
+impl Server {
+    /// Does all that needs rights which a confined process may lack.
+    pub fn new(
+        engine: &Engine,
+        component: &Component,
+        wasi: Wasi,
+        settings: Settings,
+    ) -> wasmtime::Result<Self> {
+        let linked = wasi::link(engine, component)?.instantiate_pre(component)?;
+        let (sender, stopping) = watch::channel(false);
+        let limits = settings.limits;
+        let instances = Instances {
+            engine: engine.clone(),
+            handler: handler(linked, wasi)?,
+            wasi,
+            context: settings.context,
+            budget: Budget::new(limits.guest_memory),
+            slots: Arc::new(Semaphore::new(limits.instances as usize)),
+            fuel: settings.fuel,
+            stopping,
+        };
+        Ok(Self {
+            listener: listen(settings.address)?,
+            instances,
+            stop: signal::stop_on_signals()?,
+            stopping: sender,
+            limits,
+            threads: settings.threads,
+            access_log: settings.access_log,
+        })
+    }
+
+    /// Serves until a signal asks to stop, and returns when nothing is left to be answered.
+    pub fn run(self) -> wasmtime::Result<()> {
+        // Threads inherit how the process is confined, so there are none before.
+        let runtime = start_runtime(self.threads)?;
+        let outcome = runtime.block_on(self.serve());
+        // The process ends right after; a name lookup that still hangs in a thread must not hold it up.
+        runtime.shutdown_background();
+        outcome
+    }
+
+    async fn serve(self) -> wasmtime::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let stop = self.stop.watch()?;
+        let connections = Arc::new(Semaphore::new(self.limits.connections as usize));
+        let slots = Arc::clone(&self.instances.slots);
+        let service = Arc::new(Service::new(self.instances, &self.limits, self.access_log));
+        let builder = Arc::new(connection::builder());
+        while let Some((permit, stream, client)) = next(&listener, &connections, &stop).await? {
+            let serve = connection::serve(
+                stream,
+                client,
+                Arc::clone(&builder),
+                Arc::clone(&service),
+                self.stopping.subscribe(),
+            );
+            tokio::spawn(async move {
+                serve.await;
+                drop(permit);
+            });
+        }
+        // From here on clients are refused, instead of kept waiting for somebody who does not come.
+        drop(listener);
+        self.stopping.send_replace(true);
+        // Each comes back when its connection is over, then when its instance is.
+        let _ = connections.acquire_many(self.limits.connections).await?;
+        let _ = slots.acquire_many(self.limits.instances).await?;
+        Ok(())
+    }
+}
+
+fn listen(address: SocketAddr) -> wasmtime::Result<TcpListener> {
+    let attempt = || -> io::Result<TcpListener> {
+        let listener = TcpListener::bind(address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    attempt().map_err(|error| {
+        let hint = format!("cannot listen on {address}; {} sets another", super::ADDRESS);
+        wasmtime::Error::from(error).context(hint)
+    })
+}
+
+/// One thread where there is one CPU to use, or the pids limit forbids more.
+fn start_runtime(threads: usize) -> io::Result<Runtime> {
+    let mut builder = if threads > 1 && threads::can_start(threads) {
+        let mut builder = runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads);
+        builder
+    } else {
+        runtime::Builder::new_current_thread()
+    };
+    builder.enable_io().enable_time().build()
+}
+
+type Accepted = (OwnedSemaphorePermit, TcpStream, SocketAddr);
+
+/// The next connection, as soon as there is room for one; `None` when a signal asks to stop.
+async fn next(
+    listener: &tokio::net::TcpListener,
+    connections: &Arc<Semaphore>,
+    stop: &AsyncFd<OwnedFd>,
+) -> wasmtime::Result<Option<Accepted>> {
+    let mut stop = pin!(stop.readable());
+    let mut accept = pin!(accept(listener, connections));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(readable) = stop.as_mut().poll(context) {
+            return Poll::Ready(readable.map(|_| None).map_err(wasmtime::Error::from));
+        }
+        accept.as_mut().poll(context).map(|accepted| accepted.map(Some))
+    })
+    .await
+}
+
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    connections: &Arc<Semaphore>,
+) -> wasmtime::Result<Accepted> {
+    let permit = Arc::clone(connections).acquire_owned().await?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                // Small pieces of an answer must not wait for one another. Where it fails the client is gone,
+                // which shows soon enough.
+                let _ = stream.set_nodelay(true);
+                return Ok((permit, stream, client));
+            }
+            // The client has left before we came.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // Out of descriptors or memory, which connections that end give back.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One request: waiting for its turn, handing it to an instance, and the answer where that fails.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use wasmtime::Trap;
+use wasmtime_wasi_http::handler::{InstantiationError, ProxyHandler, TrapOrPanicError};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::connection::Busy;
+use super::instances::{EndSender, Instances};
+use super::limits::Limits;
+use super::log::Entry;
+use super::patience::Patience;
+use super::target::absolute;
+use crate::workload::wasm::verdict::{self, Circumstances};
+
+/// Answers requests.
+pub struct Service {
+    handler: ProxyHandler<Instances>,
+    /// Permits for requests that are known of at all: those at work and as many more as there may be
+    /// connections. An HTTP/1.1 connection has one at a time; only HTTP/2 clients can ask for too many.
+    known: Arc<Semaphore>,
+    /// Permits for requests that are at work until their answer is sent.
+    at_work: Arc<Semaphore>,
+    access_log: bool,
+}
+
+impl Service {
+    pub fn new(instances: Instances, limits: &Limits, access_log: bool) -> Self {
+        let (requests, connections) = (limits.requests as usize, limits.connections as usize);
+        Self {
+            handler: ProxyHandler::new(instances),
+            known: Arc::new(Semaphore::new(requests + connections)),
+            at_work: Arc::new(Semaphore::new(requests)),
+            access_log,
+        }
+    }
+
+    /// Never fails: what goes wrong becomes an answer too.
+    pub async fn answer(
+        self: Arc<Self>,
+        client: IpAddr,
+        busy: Busy,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Infallible> {
+        let entry = self.access_log.then(|| Entry::new(client, &request));
+        let (response, permits) = match self.admit(request).await {
+            Ok((request, permits)) => (self.process(request).await, Some(permits)),
+            Err(status) => (Err(status), None),
+        };
+        let response = response.unwrap_or_else(failure);
+        let status = response.status();
+        Ok(response.map(|body| Answer {
+            body,
+            sent: 0,
+            log: entry.map(|entry| (entry, status)),
+            _busy: busy,
+            _permits: permits,
+        }))
+    }
+
+    /// Waits for the request's turn; where too many wait already it is sent away.
+    async fn admit(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<(Request<Incoming>, [OwnedSemaphorePermit; 2]), StatusCode> {
+        let request = absolute(request).ok_or(StatusCode::BAD_REQUEST)?;
+        let known = Arc::clone(&self.known).try_acquire_owned();
+        let known = known.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        let at_work = Arc::clone(&self.at_work).acquire_owned().await;
+        let at_work = at_work.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        Ok((request, [known, at_work]))
+    }
+
+    async fn process(&self, request: Request<Incoming>) -> Result<Response<WasiBody>, StatusCode> {
+        let request = request.map(|body| PatientBody::new(body).boxed_unsync());
+        let (end, ended) = oneshot::channel();
+        let outcome = self.handler.handle(end, request).await;
+        outcome.map_err(|error| status_of(error, ended))
+    }
+}
+
+/// Tells on standard error what went wrong, once, and gives what to tell the client.
+fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> StatusCode {
+    if let Some(failed) = error.downcast_ref::<InstantiationError<EndSender>>() {
+        report(&failed.error);
+        return match failed.error.downcast_ref::<Trap>() {
+            Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            None => StatusCode::SERVICE_UNAVAILABLE,
+        };
+    }
+    // Told where the instance ended, with its backtrace.
+    if !error.is::<TrapOrPanicError>() {
+        // A guest that traps before it answers looks here like one that just does not answer.
+        tokio::spawn(async move {
+            if !ended.await.unwrap_or(false) {
+                report(&error);
+            }
+        });
+    }
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// Writes what became of an instance to standard error, as one write, so that lines of others do not come
+/// between.
+pub fn report(error: &wasmtime::Error) {
+    let text = verdict::account(error, &Circumstances::default());
+    // There is nobody to tell where it fails.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn failure(status: StatusCode) -> Response<WasiBody> {
+    let text = format!("{status}\n");
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The body of an answer; counts what is sent of it, and is logged when it is over. Until then, or until nobody
+/// waits for it any more, it holds what the request took.
+pub struct Answer {
+    body: WasiBody,
+    sent: u64,
+    log: Option<(Entry, StatusCode)>,
+    _busy: Busy,
+    _permits: Option<[OwnedSemaphorePermit; 2]>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some((entry, status)) = self.log.take() {
+            entry.write(status, self.sent);
+        }
+    }
+}
+
+/// The body of a request, which fails where its client falls silent in the middle of it.
+struct PatientBody {
+    body: Incoming,
+    patience: Patience,
+}
+
+impl PatientBody {
+    fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            patience: Patience::default(),
+        }
+    }
+}
+
+impl Body for PatientBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.patience.renew();
+                Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+            }
+            Poll::Pending if self.patience.is_over(context) => {
+                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

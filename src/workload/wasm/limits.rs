@@ -1,0 +1,243 @@
+//! What a guest may take: memory and fuel. The same for every kind of guest, and for all instances that a
+//! process makes of one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::{ResourceLimiter, Store};
+
+use crate::plan::GuestOptions;
+
+/// Bytes that an element of a table takes.
+const TABLE_ELEMENT: usize = size_of::<usize>();
+
+/// The limits of one store, which count together with those of the others made by [`Limits::another`].
+#[derive(Debug)]
+pub struct Limits {
+    budget: Arc<Budget>,
+    /// Bytes that this store has of it.
+    held: usize,
+    fuel: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    /// Bytes, of the container's cgroup.
+    limit: Option<u64>,
+    used: AtomicUsize,
+    /// The first request that was refused.
+    refused: OnceLock<Shortage>,
+}
+
+/// Memory that a guest asked for and did not get; all in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortage {
+    asked: usize,
+    used: usize,
+    left: usize,
+    limit: u64,
+}
+
+impl std::fmt::Display for Shortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the guest, with {} bytes of memory, asked for {} more; the container's limit of {} bytes \
+             (memory.limit) leaves {}",
+            self.used, self.asked, self.limit, self.left
+        )
+    }
+}
+
+impl Limits {
+    /// `memory` is the limit in bytes of the container's cgroup.
+    pub fn new(memory: Option<u64>, options: &GuestOptions) -> Self {
+        Self {
+            budget: Arc::new(Budget {
+                limit: memory,
+                used: AtomicUsize::new(0),
+                refused: OnceLock::new(),
+            }),
+            held: 0,
+            fuel: options.fuel,
+        }
+    }
+
+    /// No limits.
+    pub fn none() -> Self {
+        Self::new(None, &GuestOptions::default())
+    }
+
+    /// Limits for a further store: the same memory is shared, the fuel is its own.
+    pub fn another(&self) -> Self {
+        Self {
+            budget: Arc::clone(&self.budget),
+            held: 0,
+            fuel: self.fuel,
+        }
+    }
+
+    /// Puts a store under these limits: to be called before anything is instantiated in it. `limiter` finds, in the
+    /// store's data, limits that share this memory.
+    ///
+    /// # Errors
+    /// Fuel is limited, and the engine was not made to count it.
+    pub fn apply<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        limiter: fn(&mut T) -> &mut dyn ResourceLimiter,
+    ) -> wasmtime::Result<()> {
+        if let Some(fuel) = self.fuel {
+            store.set_fuel(fuel)?;
+        }
+        store.limiter(limiter);
+        Ok(())
+    }
+
+    /// The first request for memory that was refused, by any of the stores that share it.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.budget.refused.get().copied()
+    }
+
+    /// Whether `bytes` more, beside all that the guest has, would stay within the limit.
+    pub fn leaves(&self, bytes: usize) -> bool {
+        let used = self.budget.used.load(Ordering::Relaxed);
+        self.budget
+            .usable()
+            .is_none_or(|usable| used.saturating_add(bytes) <= usable)
+    }
+
+    /// Takes `asked` bytes of what is left. What a growth took that then failed for another reason (the kernel
+    /// had no memory) is not given back: there is none to be had.
+    fn take(&mut self, asked: usize) -> bool {
+        let Some((limit, usable)) = self.budget.limit.zip(self.budget.usable()) else {
+            return true;
+        };
+        let fits = |used: usize| used.checked_add(asked).filter(|sum| *sum <= usable);
+        match self
+            .budget
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+        {
+            Ok(_) => {
+                self.held += asked;
+                true
+            }
+            Err(used) => {
+                self.budget.refused.get_or_init(|| Shortage {
+                    asked,
+                    used,
+                    left: usable - used,
+                    limit,
+                });
+                false
+            }
+        }
+    }
+}
+
+impl Budget {
+    fn usable(&self) -> Option<usize> {
+        // What does not fit an address cannot be asked for either.
+        self.limit
+            .map(|limit| usize::try_from(usable(limit)).unwrap_or(usize::MAX))
+    }
+}
+
+/// What of the cgroup's limit a guest's memory may take: the rest is for the engine and page tables, so that
+/// the guest is told that memory is short before the kernel kills it. In bytes.
+pub const fn usable(limit: u64) -> u64 {
+    let reserve = limit / 16;
+    limit - if reserve < 16 << 20 { reserve } else { 16 << 20 }
+}
+
+impl Drop for Limits {
+    /// A store's memory goes with it.
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // Beyond its own maximum it does not grow, whatever is said here.
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.take(desired.saturating_sub(current)))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT);
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.take(more))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn limits(memory: u64) -> Limits {
+        Limits::new(Some(memory), &GuestOptions::default())
+    }
+
+    #[test]
+    fn the_engine_keeps_a_share_of_the_limit() {
+        assert_eq!(usable(64 << 20), 60 << 20);
+        assert_eq!(usable(1 << 30), (1 << 30) - (16 << 20));
+        assert_eq!(usable(0), 0);
+    }
+
+    #[test]
+    fn memories_and_tables_count_together() {
+        let mut limits = limits(64 << 20);
+        assert!(limits.memory_growing(0, 40 * MIB, None).expect("said"));
+        assert!(limits.memory_growing(0, 10 * MIB, None).expect("said"));
+        assert!(
+            limits
+                .table_growing(0, 10 * MIB / TABLE_ELEMENT, None)
+                .expect("said")
+        );
+        assert_eq!(limits.shortage(), None);
+        assert!(!limits.memory_growing(40 * MIB, 41 * MIB, None).expect("said"));
+        assert!(!limits.table_growing(0, 1, None).expect("said"));
+        let shortage = limits.shortage().expect("the first");
+        assert_eq!((shortage.asked, shortage.used, shortage.left), (MIB, 60 * MIB, 0));
+    }
+
+    #[test]
+    fn stores_of_one_process_share_what_there_is_and_give_it_back() {
+        let first = limits(64 << 20);
+        let mut second = first.another();
+        assert!(second.memory_growing(0, 60 * MIB, None).expect("said"));
+        let mut third = first.another();
+        assert!(!third.memory_growing(0, MIB, None).expect("said"));
+        drop(second);
+        assert!(third.memory_growing(0, MIB, None).expect("said"));
+        assert!(first.shortage().is_some());
+    }
+
+    #[test]
+    fn a_growth_beyond_the_memory_s_own_maximum_takes_nothing() {
+        let mut limits = limits(64 << 20);
+        assert!(!limits.memory_growing(0, 2 * MIB, Some(MIB)).expect("said"));
+        assert_eq!(limits.shortage(), None);
+        assert!(limits.memory_growing(0, 60 * MIB, None).expect("said"));
+    }
+
+    #[test]
+    fn without_a_limit_all_is_given() {
+        let mut limits = Limits::none();
+        assert!(limits.memory_growing(0, usize::MAX, None).expect("said"));
+        assert!(limits.leaves(usize::MAX));
+    }
+}
