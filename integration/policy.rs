@@ -237,11 +237,12 @@ fn no_file_is_a_drawer_for_everything() {
     }
 }
 
-/// All sources in which a fixture could be named.
+/// All sources in which a fixture or a guest could be named; a guest's own source is none.
 fn sources() -> String {
     files("src", "rs")
         .into_iter()
         .chain(files("integration", "rs"))
+        .filter(|path| !path.starts_with("integration/guests"))
         .map(|path| read(&path))
         .collect()
 }
@@ -263,6 +264,45 @@ fn every_guest_is_used() {
         let named = sources.contains(&format!("\"{stem}\"")) || sources.contains(&format!("{stem}.wat"));
         assert!(named, "{} is used by no test", path.display());
     }
+    for name in built_guests() {
+        assert!(
+            sources.contains(&format!("\"{name}\"")),
+            "{name} is used by no test"
+        );
+    }
+}
+
+/// The guests that `integration/guests/build` builds: the directories there.
+fn built_guests() -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join("integration/guests")).expect("a directory");
+    let dirs = entries.flatten().filter(|entry| entry.path().is_dir());
+    dirs.map(|entry| entry.file_name().into_string().expect("UTF-8"))
+        .collect()
+}
+
+#[test]
+fn every_built_guest_has_its_source_and_its_file() {
+    let stem = |path: PathBuf| {
+        path.file_stem()
+            .expect("a name")
+            .to_str()
+            .expect("UTF-8")
+            .to_owned()
+    };
+    let built: BTreeSet<_> = files("integration/guests", "wasm")
+        .into_iter()
+        .map(stem)
+        .collect();
+    assert_eq!(built, built_guests());
+    for name in built {
+        let dir = root().join("integration/guests").join(&name);
+        // The lock file makes two builds the same.
+        let rust = dir.join("Cargo.toml").exists() && dir.join("Cargo.lock").exists();
+        assert!(
+            rust || dir.join("main.c").exists(),
+            "{name} is neither Rust nor C"
+        );
+    }
 }
 
 #[test]
@@ -277,5 +317,24 @@ fn every_test_of_a_topic_is_in_its_list() {
             let uses = text.matches(name).count();
             assert!(uses > 1, "{}: {name} is never run", path.display());
         }
+    }
+}
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let readme = read(Path::new("README.md"));
+    let names: BTreeSet<&str> = readme
+        .split('`')
+        .filter(|word| word.starts_with("wasm::") || word.starts_with("docker::"))
+        .collect();
+    assert!(names.len() > 15, "the table of what runs names its tests");
+    for name in names {
+        let (topic, _) = name.split_once("::").expect("it was found by that");
+        let (_, function) = name.rsplit_once("::").expect("it was found by that");
+        let definition = format!("fn {function}(case: &Case)");
+        let found = files(&format!("integration/{topic}"), "rs")
+            .iter()
+            .any(|path| read(path).contains(&definition));
+        assert!(found, "README.md names {name}, which is no test");
     }
 }

@@ -11,6 +11,8 @@ mod facts;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../harness/guest.rs"]
 mod guest;
+#[path = "../harness/large.rs"]
+mod large;
 mod lifecycle;
 mod measure;
 mod memory;
@@ -52,22 +54,49 @@ impl Place {
 
     /// A bundle running `args` under what Docker writes for a container: seccomp, capabilities, masks, devices.
     pub fn bundle(&self, name: &str, args: &[&str]) -> PathBuf {
+        self.bundle_with(name, args, |_| ())
+    }
+
+    /// The same after `change` of the configuration.
+    pub fn bundle_with(
+        &self,
+        name: &str,
+        args: &[&str],
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> PathBuf {
         let text = include_str!("../fixtures/docker.json");
         let mut config: serde_json::Value = serde_json::from_str(text).expect("the fixture is JSON");
         config["process"]["args"] = serde_json::json!(args);
         if !self.devices {
             config["linux"]["resources"] = serde_json::json!({});
         }
-        config["root"]["path"] = serde_json::json!(self.dir.path().join("rootfs"));
+        config["root"]["path"] = serde_json::json!(self.rootfs());
+        change(&mut config);
         let bundle = self.dir.path().join(name);
         std::fs::create_dir(&bundle).expect("a directory");
         bundle::write_config(&bundle, &config);
         bundle
     }
 
+    /// The root filesystem of all bundles.
+    pub fn rootfs(&self) -> PathBuf {
+        self.dir.path().join("rootfs")
+    }
+
     /// The directory of the cache of compiled Wasm.
-    pub fn cache(&self) -> PathBuf {
+    fn cache(&self) -> PathBuf {
         self.dir.path().join("cache")
+    }
+
+    /// Removes all compiled Wasm. What is being compiled yet ends up nowhere.
+    pub fn clear_cache(&self) {
+        let path = self.cache();
+        if path.exists() {
+            // Renamed first, since a compiler that is still at work writes there.
+            let old = self.file("cache-before");
+            std::fs::rename(&path, &old).expect("it is ours");
+            std::fs::remove_dir_all(&old).expect("it is ours");
+        }
     }
 
     /// A file of this place.

@@ -54,6 +54,10 @@ pub fn time(mut command: Command) -> Sample {
 pub struct Samples(Vec<Sample>);
 
 impl Samples {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn add(&mut self, sample: Sample) {
         self.0.push(sample);
     }

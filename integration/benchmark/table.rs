@@ -12,6 +12,9 @@ pub fn print(title: &str, columns: &[String], rows: &[(&str, Vec<Samples>)]) {
         let cells: Vec<String> = samples
             .iter()
             .map(|own| {
+                if own.is_empty() {
+                    return "–".to_owned();
+                }
                 let ratio = if base > 0.0 { own.median() / base } else { 0.0 };
                 let (minimum, median, cpu) = (own.minimum(), own.median(), own.median_cpu());
                 format!("{minimum:.2}/{median:.2}, {cpu:.2} (×{ratio:.2})")

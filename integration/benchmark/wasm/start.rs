@@ -1,36 +1,104 @@
-//! A Wasm `run`, warm and cold, against a native one.
+//! From the start of `run` to its end, for guests that print a line: warm (compiled code is in the cache), first
+//! (it is not), and optimized (it is not, and the start waits for the optimising compiler).
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::large;
 use crate::measure::{Samples, time};
 use crate::{Place, Runtime, table};
 
-/// Measures and prints, for the runtimes that run Wasm: ours.
-pub fn measure(place: &Place, runtimes: &[Runtime], rounds: usize) {
-    let Some(ours) = runtimes.iter().find(|runtime| runtime.name == "wrun") else {
-        println!("\nno runtime here runs Wasm");
-        return;
-    };
-    // Both print a line: busybox through execve, the guest through our engine.
+/// Name in the table, bytes of the module (0: the guest `hello`), and how many cold rounds are worth their time.
+const MODULES: [(&str, usize, usize); 4] = [
+    ("hello", 0, 20),
+    ("1 MB", 1_000_000, 8),
+    ("17 MB", 17_000_000, 2),
+    ("30 MB", 30_000_000, 0),
+];
+
+/// Measures and prints. `wasmtime` is the command of that name; its columns are no containers, only the engine.
+pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>, rounds: usize) {
     let native = place.bundle("native", &["/bin/echo", "Hello"]);
-    let wasm = place.bundle("wasm", &["/hello.wasm"]);
-    let run = |bundle: &std::path::Path| {
-        time(place.command(
-            ours,
-            &["run", "--bundle", bundle.to_str().expect("UTF-8"), "guest"],
-        ))
-    };
-    let mut samples = [Samples::default(), Samples::default(), Samples::default()];
-    run(&wasm);
-    for round in 0..rounds {
-        samples[0].add(run(&native));
-        samples[1].add(run(&wasm));
-        // Few cold ones suffice, and each costs as much as many warm ones.
-        if round % 5 == 0 {
-            let cache = place.cache();
-            std::fs::rename(&cache, place.file("cache-before")).expect("a warm cache");
-            samples[2].add(run(&wasm));
-            std::fs::remove_dir_all(place.file("cache-before")).expect("it is ours");
+    let mut columns = vec!["native", "warm", "first", "optimized"];
+    if wasmtime.is_some() {
+        columns.extend(["wasmtime, cached", "wasmtime, cold"]);
+    }
+    let columns: Vec<String> = columns.into_iter().map(str::to_owned).collect();
+    let mut rows = Vec::new();
+    for (name, size, cold) in MODULES {
+        let guest = if size == 0 {
+            "/hello.wasm".to_owned()
+        } else {
+            let file = format!("/large-{size}.wasm");
+            std::fs::write(place.rootfs().join(&file[1..]), large::module(size)).expect("the module");
+            file
+        };
+        let bundles = Bundles {
+            native: native.clone(),
+            quick: place.bundle(&format!("first-{size}"), &[&guest]),
+            optimized: place.bundle_with(&format!("optimized-{size}"), &[&guest], |config| {
+                config["annotations"] = serde_json::json!({ "org.wrun.wasm.first-run": "optimized" });
+            }),
+        };
+        let mut samples: Vec<Samples> = columns.iter().map(|_| Samples::default()).collect();
+        cold_starts(place, ours, &bundles, cold, &mut samples);
+        // Leaves the cache warm.
+        time(run(place, ours, &bundles.optimized));
+        for _ in 0..rounds {
+            samples[0].add(time(run(place, ours, &bundles.native)));
+            samples[1].add(time(run(place, ours, &bundles.optimized)));
+            if let Some(program) = wasmtime {
+                samples[4].add(time(of_wasmtime(place, program, &guest, true)));
+            }
+        }
+        for _ in 0..cold {
+            if let Some(program) = wasmtime {
+                samples[5].add(time(of_wasmtime(place, program, &guest, false)));
+            }
+        }
+        rows.push((name, samples));
+    }
+    table::print("Wasm: a whole run", &columns, &rows);
+}
+
+struct Bundles {
+    native: std::path::PathBuf,
+    quick: std::path::PathBuf,
+    optimized: std::path::PathBuf,
+}
+
+fn run(place: &Place, ours: &Runtime, bundle: &Path) -> Command {
+    place.command(
+        ours,
+        &["run", "--bundle", bundle.to_str().expect("UTF-8"), "guest"],
+    )
+}
+
+fn cold_starts(place: &Place, ours: &Runtime, bundles: &Bundles, rounds: usize, samples: &mut [Samples]) {
+    for _ in 0..rounds {
+        for (column, bundle) in [(2, &bundles.quick), (3, &bundles.optimized)] {
+            place.clear_cache();
+            samples[column].add(time(run(place, ours, bundle)));
         }
     }
-    let columns = ["native", "Wasm, warm", "Wasm, cold"].map(str::to_owned);
-    table::print("Wasm", &columns, &[("run", samples.into_iter().collect())]);
+    place.clear_cache();
+}
+
+fn of_wasmtime(place: &Place, program: &Path, guest: &str, cached: bool) -> Command {
+    let mut command = Command::new(program);
+    // Its cache is configured by a file; a short one suffices.
+    if cached {
+        let file = place.file("wasmtime.toml");
+        let directory = place.file("wasmtime-cache");
+        std::fs::write(&file, format!("[cache]\ndirectory = {directory:?}\n")).expect("its configuration");
+        command.arg("-C").arg(format!("cache-config={}", file.display()));
+    } else {
+        command.args(["-C", "cache=n"]);
+    }
+    command.arg(place.rootfs().join(&guest[1..]));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
 }
