@@ -39,7 +39,8 @@ pub(super) fn bytes(text: &str) -> Result<i64, String> {
     Ok(size as i64)
 }
 
-/// A length of time as Go writes it: numbers with units, `1m30s`, `1.5s`, `100ms`; more than none.
+/// A length of time as Go writes it: numbers with units, `1m30s`, `1.5s`, `100ms`; more than none, and at most
+/// the 292 years that Go counts.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 8] = [
         ("ns", 1.0),
@@ -63,7 +64,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         nanoseconds += number.parse::<f64>().map_err(|_| wrong())? * factor;
         rest = &after[unit.len()..];
     }
+    let most = Duration::from_nanos(i64::MAX.unsigned_abs());
     let duration = Duration::try_from_secs_f64(nanoseconds / 1e9).map_err(|_| wrong())?;
+    if duration > most {
+        return Err(format!("{text:?} is longer than {} hours", most.as_secs() / 3600));
+    }
     if duration.is_zero() {
         return Err("it must be greater than 0".to_owned());
     }
@@ -112,7 +117,9 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for wrong in ["", "0", "0s", "5", "s", "5d", "-5s", "1..5s", "5s5"] {
+        for wrong in [
+            "", "0", "0s", "5", "s", "5d", "-5s", "1..5s", "5s5", "3000000000000000h", "3000000h",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

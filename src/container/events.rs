@@ -89,16 +89,8 @@ impl<'a> Events<'a> {
     /// Waits for the next event; `None` when the container has stopped.
     pub fn wait_for_next(&mut self) -> Result<Option<Event>, Error> {
         while !self.ended {
-            let wait = self.next.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
-                self.next += self.interval;
-                match stats_of(&self.record) {
-                    Ok(event) => return Ok(Some(event)),
-                    // It may be about to stop, with its cgroup half gone; if not, there is a next time.
-                    Err(error) => (self.context.warn)(&crate::process::chain(&error)),
-                }
-            }
-            self.ended = self.poll(wait)?;
+            // However short the interval: the end must be seen.
+            self.ended = self.poll(self.next.saturating_duration_since(Instant::now()))?;
             // Asked also at the end: the notice of the kill may come after the death.
             if self.oom.as_mut().is_some_and(OomWatch::take) {
                 return Ok(Some(Event {
@@ -106,6 +98,16 @@ impl<'a> Events<'a> {
                     id: self.record.id.clone(),
                     data: None,
                 }));
+            }
+            if self.ended || Instant::now() < self.next {
+                continue;
+            }
+            // Figures that were due while nobody took the last ones are left out, as Go's ticker leaves out ticks.
+            self.next = (self.next + self.interval).max(Instant::now());
+            match stats_of(&self.record) {
+                Ok(event) => return Ok(Some(event)),
+                // It may be about to stop, with its cgroup half gone; if not, there is a next time.
+                Err(error) => (self.context.warn)(&crate::process::chain(&error)),
             }
         }
         Ok(None)

@@ -51,13 +51,22 @@ pub fn load_component(
     // SAFETY: as for a module; the working directory is ours in procfs, where this path leads to `code` only.
     let component = readable.then(|| unsafe { Component::deserialize_file(engine, path) });
     rustix::process::fchdir(&back)?;
-    component.unwrap_or_else(|| copy_component(engine, File::from(code.0)))
+    component.unwrap_or_else(|| copy_component(engine, code))
 }
 
-/// Copies the code into memory of this process alone.
-fn copy_component(engine: &Engine, mut code: File) -> wasmtime::Result<Component> {
+/// Copies a core module into memory of this process alone, where perf(1) takes the names of code from the map that
+/// the engine writes; of code that is mapped from a file it asks that file.
+pub fn copy_module(engine: &Engine, code: TrustedCode) -> wasmtime::Result<Module> {
     let mut bytes = Vec::new();
-    code.read_to_end(&mut bytes)?;
+    File::from(code.0).read_to_end(&mut bytes)?;
+    // SAFETY: these bytes are trusted as for a module that is mapped, and are copied once more by the engine.
+    unsafe { Module::deserialize(engine, bytes) }
+}
+
+/// The same of a component.
+pub fn copy_component(engine: &Engine, code: TrustedCode) -> wasmtime::Result<Component> {
+    let mut bytes = Vec::new();
+    File::from(code.0).read_to_end(&mut bytes)?;
     // SAFETY: these bytes are trusted as for a module, and are copied once more by the engine.
     unsafe { Component::deserialize(engine, bytes) }
 }

@@ -75,7 +75,7 @@ pub struct Later {
 #[derive(Debug)]
 enum Source {
     Bytes(Vec<u8>),
-    Input(Input),
+    Input(Box<Input>),
 }
 
 impl Later {
@@ -87,7 +87,7 @@ impl Later {
 
     /// Of what was not read, since its code was there.
     pub(super) fn of_input(cache: Cache, key: Key, input: Input) -> Self {
-        let source = Source::Input(input);
+        let source = Source::Input(Box::new(input));
         Self { cache, key, source }
     }
 

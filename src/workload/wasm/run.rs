@@ -71,23 +71,28 @@ pub fn load(
     };
     // `provide` hands out nothing but verified entries and sealed copies of what our compiler wrote.
     let trusted = TrustedCode::vouch(code);
+    let copied = guest.options.perf_map;
+    let component = |trusted| {
+        if copied {
+            wasm_code::copy_component(&engine, trusted)
+        } else {
+            wasm_code::load_component(&engine, trusted, proc_self)
+        }
+    };
     let code = match kind {
+        GuestKind::CorePreview1 { entry } if copied => {
+            Code::Module(wasm_code::copy_module(&engine, trusted)?, entry.clone())
+        }
         GuestKind::CorePreview1 { entry } => {
             Code::Module(wasm_code::load_module(&engine, trusted)?, entry.clone())
         }
-        GuestKind::Command { wasi } => {
-            Code::Command(wasm_code::load_component(&engine, trusted, proc_self)?, *wasi)
-        }
+        GuestKind::Command { wasi } => Code::Command(component(trusted)?, *wasi),
         GuestKind::Http { wasi, size } => {
             let limits = service_limits(guest, *wasi, *size)?;
-            Code::Http(
-                wasm_code::load_component(&engine, trusted, proc_self)?,
-                *wasi,
-                limits,
-            )
+            Code::Http(component(trusted)?, *wasi, limits)
         }
         GuestKind::ComponentFunction { interface, function } => Code::Function {
-            component: wasm_code::load_component(&engine, trusted, proc_self)?,
+            component: component(trusted)?,
             interface: interface.clone(),
             function: function.clone(),
         },

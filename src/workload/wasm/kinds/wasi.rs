@@ -53,7 +53,7 @@ impl Host {
     }
 
     /// One of many guests in this process, whose memory counts against a limit that they share.
-    pub fn one_of_many(wasi: MakeContext, limits: impl ResourceLimiter + Send + Sync + 'static) -> Self {
+    pub fn one_of_many(wasi: MakeContext, limits: impl ResourceLimiter + Sync + 'static) -> Self {
         Self {
             limits: Box::new(limits),
             wasi: Context::Later(wasi),
@@ -268,17 +268,18 @@ pub fn link(engine: &Engine, component: &Component) -> wasmtime::Result<Linker<H
                     add(&mut linker)?;
                 }
             }
-            (interface, Some(Wasi::V03)) if interface.starts_with(HTTP) => {
-                if !linked_http_03 {
-                    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-                    linked_http_03 = true;
+            (interface, Some(Wasi::V03)) => {
+                let http = interface.starts_with(HTTP);
+                let linked = if http { &mut linked_http_03 } else { &mut linked_03 };
+                if !std::mem::replace(linked, true) {
+                    if http {
+                        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+                    } else {
+                        p3::add_to_linker(&mut linker)?;
+                    }
                 }
             }
-            (_, Some(Wasi::V03)) if !linked_03 => {
-                p3::add_to_linker(&mut linker)?;
-                linked_03 = true;
-            }
-            _ => {}
+            (_, None) => {}
         }
     }
     Ok(linker)

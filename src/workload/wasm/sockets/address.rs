@@ -65,7 +65,7 @@ impl Target {
     fn internet(bytes: &[u8], port: u16) -> Self {
         let address: IpAddr = match <[u8; 4]>::try_from(bytes) {
             Ok(bytes) => bytes.into(),
-            Err(_) => <[u8; 16]>::from(std::array::from_fn(|index| bytes[index])).into(),
+            Err(_) => std::array::from_fn::<u8, 16, _>(|index| bytes[index]).into(),
         };
         Self::Internet(SocketAddr::new(address, port))
     }
