@@ -274,7 +274,11 @@ fn features_are_json(case: &Case) {
 fn features_tell_the_wasm_annotations(case: &Case) {
     let features = case.call(&["features"]).ok().json();
     let unsafe_annotations = &features["potentiallyUnsafeConfigAnnotations"];
-    for annotation in ["module.wasm.image/variant", "run.oci.handler"] {
+    for annotation in [
+        "module.wasm.image/variant",
+        "run.oci.handler",
+        "org.wrun.wasm.core-dump",
+    ] {
         assert!(
             unsafe_annotations
                 .as_array()

@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         test!(time_grows_and_throttling_is_counted),
         test!(memory_grows),
         test!(figures_come_by_interval),
+        test!(interval_that_is_too_short_to_keep).wrun_only("runc's end on v1 is the end of the cgroup"),
         test!(five_seconds_is_the_default_interval),
         test!(out_of_memory_is_told),
         test!(events_end_with_the_container).wrun_only("runc's end on v1 is the end of the cgroup"),
@@ -205,6 +206,17 @@ fn figures_come_by_interval(case: &Case) {
         assert_eq!(event["type"], "stats");
         assert_eq!(event["id"], json!(container.id));
     }
+}
+
+/// Figures are always due, and yet the end is seen.
+fn interval_that_is_too_short_to_keep(case: &Case) {
+    let container = sleeper_with(case, |_| {});
+    let events = start(&container, &["--interval", "1ns"]);
+    eventually("there are figures", || {
+        events.stdout().contains('\n').then_some(())
+    });
+    container.kill("KILL").ok();
+    events.wait().ok();
 }
 
 fn five_seconds_is_the_default_interval(case: &Case) {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::harness::command::eventually;
 use crate::harness::{Case, Container, Output, Test, guest, test};
 
 pub fn tests() -> Vec<Test> {
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         test!(limits_without_a_cgroup_are_refused),
         test!(kill_all_without_a_cgroup).wrun_only("runc knows a container's processes by its cgroup alone"),
         test!(wasm).wrun_only("runc runs no Wasm"),
+        test!(large_wasm).wrun_only("runc runs no Wasm"),
         test!(exec_beside_a_guest_is_refused).wrun_only("runc runs no Wasm"),
     ]
 }
@@ -173,6 +175,26 @@ fn wasm(case: &Case) {
     }
     // The user's own cache.
     assert!(case.dir.join("home/.cache/wrun").exists());
+}
+
+/// Optimised code is made in the background for a user too, whose processes do not own their files in /proc.
+fn large_wasm(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["/hello.wasm"], |_| {});
+    container.write("hello.wasm", guest::large("hello"), 0o644);
+    let output = user
+        .call(&["run", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    assert!(output.stdout.contains("Hello from Wasm"), "{output}");
+    eventually("optimised code takes the other's place", || {
+        let rows = user.call(&["wasm", "list", "--format", "json"]).ok().json();
+        let rows = rows.as_array().expect("a list");
+        let locks = fs::read_dir(case.dir.join("home/.cache/wrun")).expect("the user's cache");
+        let busy = locks
+            .flatten()
+            .any(|file| file.file_name().to_string_lossy().ends_with(".background"));
+        (rows.len() == 1 && rows[0]["tier"] == "optimized" && !busy).then_some(())
+    });
 }
 
 /// The user may make no cgroup here; a limit that cannot be set must not be passed over.

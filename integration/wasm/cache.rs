@@ -172,6 +172,11 @@ fn code_compiled_ahead_serves_the_first_start(case: &Case) {
             .error();
         assert!(error.contains(reason), "{error}");
     }
+    // Nobody writes into it, and nobody is waited for.
+    let fifo = case.dir.join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).expect("a FIFO");
+    case.call(&["wasm", "compile", fifo.to_str().expect("UTF-8")])
+        .error();
     let error = case.call(&["wasm", "compile", "/bin/true"]).error();
     assert!(error.contains("/bin/true") && error.contains("ELF"), "{error}");
 }

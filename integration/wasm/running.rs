@@ -9,6 +9,7 @@ pub fn tests() -> Vec<Test> {
         test!(component_runs),
         test!(component_that_fails),
         test!(command_of_wasi_03),
+        test!(random_numbers_of_components),
         test!(create_and_start),
         test!(exit_codes),
         test!(arguments_and_environment),
@@ -58,6 +59,10 @@ fn component_that_fails(case: &Case) {
 fn command_of_wasi_03(case: &Case) {
     let output = run_guest(case, "command-async", &[]).ok();
     assert_eq!(output.stdout + &output.stderr, "");
+}
+
+fn random_numbers_of_components(case: &Case) {
+    run_guest(case, "random", &[]).ok();
 }
 
 fn create_and_start(case: &Case) {

@@ -158,6 +158,15 @@ fn other_user(case: &Case) {
         fs::metadata(container.rootfs("tmp/new")).expect("the file").uid(),
         1000
     );
+    // Engines grant capabilities whoever the user is; a program has them after execve(2) as root only.
+    let denied = guest_with(case, "file", &["/root-alone", "x"], |config| {
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] = json!(["CAP_DAC_OVERRIDE"]);
+        }
+    });
+    assert_ne!(denied.run().code(), 0);
+    assert!(!denied.rootfs("root-alone").exists());
 }
 
 fn user_namespace(case: &Case) {

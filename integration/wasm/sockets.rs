@@ -1,5 +1,5 @@
 //! WasmEdge's socket extension: every function and both versions of it, between sockets of one guest, since a
-//! container has a loopback of its own. What real programs do with it is in `real.rs`.
+//! container has a loopback of its own. What real programs do with it is in `real/`.
 
 use super::*;
 
@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Test> {
         test!(sockets_mixed_polls),
         test!(sockets_options),
         test!(sockets_names),
+        test!(sockets_names_by_no_library),
         test!(sockets_names_without_services),
         test!(sockets_renumbered),
         test!(sockets_of_a_hostile_guest),
@@ -72,6 +73,14 @@ fn resolving(case: &Case) -> Container<'_> {
 fn sockets_names(case: &Case) {
     let container = resolving(case);
     container.write("etc/services", "http 80/tcp\nhttp 80/udp\n", 0o644);
+    container.run().code_is(0);
+}
+
+/// Names are not looked up by a library of the image's: the C library would load it into this process.
+fn sockets_names_by_no_library(case: &Case) {
+    let container = resolving(case);
+    container.write("etc/services", "http 80/tcp\nhttp 80/udp\n", 0o644);
+    container.write("etc/nsswitch.conf", "hosts: evil\nservices: evil\n", 0o644);
     container.run().code_is(0);
 }
 

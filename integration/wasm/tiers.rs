@@ -17,7 +17,8 @@ pub fn tests() -> Vec<Test> {
         test!(optimised_code_comes_though_the_container_is_gone),
         test!(optimiser_is_held_by_the_containers_limits),
         test!(optimiser_takes_nothing_from_a_small_container),
-        test!(killed_compiler_fails_its_start_and_no_other),
+        test!(killed_compiler_is_followed_by_another),
+        test!(compiler_killed_twice_fails_its_start_and_no_other),
         test!(killed_optimiser_is_started_again_by_the_next_start),
         test!(killed_supervisor_takes_the_optimiser_with_it),
         test!(create_returns_while_the_optimiser_works),
@@ -27,7 +28,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// The tiers of the code in the cache, as wrun tells them.
-fn tiers(case: &Case) -> Vec<String> {
+pub(super) fn tiers(case: &Case) -> Vec<String> {
     let rows = case.call(&["wasm", "list", "--format", "json"]).ok().json();
     let rows = rows.as_array().expect("a list").clone();
     rows.iter()
@@ -208,7 +209,23 @@ fn optimiser_takes_nothing_from_a_small_container(case: &Case) {
     assert_eq!(tiers(case), ["baseline"]);
 }
 
-fn killed_compiler_fails_its_start_and_no_other(case: &Case) {
+fn killed_compiler_is_followed_by_another(case: &Case) {
+    let mut command = large_guest(case, "hello", &[], |_| {}).command("run", &[]);
+    command.env("WRUN_HOLD", "compiler:entered");
+    let run = case.start(command);
+    let first = held_optimiser(case);
+    send(first, Signal::KILL);
+    let second = eventually("another compiler takes its place", || {
+        Some(held_optimiser(case)).filter(|pid| *pid != first)
+    });
+    send(second, Signal::CONT);
+    // The compiler behind the start is held as well.
+    send(held_optimiser(case), Signal::CONT);
+    assert!(run.wait().ok().stdout.contains("Hello from Wasm"));
+    wait_for_optimised(case);
+}
+
+fn compiler_killed_twice_fails_its_start_and_no_other(case: &Case) {
     let first = large_guest(case, "hello", &[], |_| {});
     let mut command = first.command("run", &[]);
     command.env("WRUN_HOLD", "compiler:entered");
@@ -223,6 +240,10 @@ fn killed_compiler_fails_its_start_and_no_other(case: &Case) {
         locks.contains(&waits).then_some(())
     });
     send(compiler, Signal::KILL);
+    let again = eventually("another compiler takes its place", || {
+        Some(held_optimiser(case)).filter(|pid| *pid != compiler)
+    });
+    send(again, Signal::KILL);
     let error = run.wait().error();
     assert!(error.contains("memory limit"), "{error}");
     assert!(waiting.wait().ok().stdout.contains("Hello from Wasm"));

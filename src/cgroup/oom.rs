@@ -4,6 +4,7 @@
 //! control"). On v2 poll(2) reports a change of `memory.events`, where there is also a count.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ pub struct OomWatch(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    V1 { notices: OwnedFd },
+    V1 { notices: OwnedFd, control: PathBuf },
     V2 { events: OwnedFd, seen: u64 },
 }
 
@@ -54,7 +55,10 @@ fn watch_v1(tree: &Tree, name: &str) -> Result<Kind, CgroupError> {
     let line = format!("{} {}", notices.as_raw_fd(), control.as_raw_fd());
     file::write(dir.as_fd(), "cgroup.event_control", &line)
         .map_err(|source| tree.file_error("write", "cgroup.event_control", source))?;
-    Ok(Kind::V1 { notices })
+    Ok(Kind::V1 {
+        notices,
+        control: tree.path.join(name),
+    })
 }
 
 fn watch_v2(tree: &Tree, name: &str) -> Result<Kind, CgroupError> {
@@ -75,7 +79,7 @@ impl OomWatch {
     /// What to poll, and for what.
     pub fn poll(&self) -> (BorrowedFd<'_>, PollFlags) {
         match &self.0 {
-            Kind::V1 { notices } => (notices.as_fd(), PollFlags::IN),
+            Kind::V1 { notices, .. } => (notices.as_fd(), PollFlags::IN),
             Kind::V2 { events, .. } => (events.as_fd(), PollFlags::PRI),
         }
     }
@@ -84,9 +88,10 @@ impl OomWatch {
     /// its last.
     pub fn take(&mut self) -> bool {
         match &mut self.0 {
-            Kind::V1 { notices } => loop {
+            Kind::V1 { notices, control } => loop {
                 match rustix::io::read(&*notices, &mut [0; 8]) {
-                    Ok(_) => return true,
+                    // The removal of the cgroup is written into the eventfd as well.
+                    Ok(_) => return control.exists(),
                     Err(Errno::INTR) => {}
                     Err(_) => return false,
                 }

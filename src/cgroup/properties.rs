@@ -124,7 +124,13 @@ fn push_quota(properties: &mut Vec<Property>, value: &str, version: u32) {
 
 fn push_cpuset(properties: &mut Vec<Property>, name: &str, list: &str, version: u32) {
     if version >= HAS_CPUSET {
-        properties.extend(bits(list).map(|bits| (name.to_owned(), Value::Bits(bits))));
+        // No list takes a former one back.
+        let bits = if list.trim().is_empty() {
+            Some(Vec::new())
+        } else {
+            bits(list)
+        };
+        properties.extend(bits.map(|bits| (name.to_owned(), Value::Bits(bits))));
     }
 }
 
@@ -282,6 +288,13 @@ mod tests {
             assert_eq!(properties.len(), 2, "{properties:?}");
             assert_eq!(properties[1].1, Value::Text("auto".to_owned()));
         }
+    }
+
+    #[test]
+    fn a_cpu_list_is_taken_back() {
+        let mut properties = Vec::new();
+        push_cpuset(&mut properties, "AllowedCPUs", "\n", HAS_CPUSET);
+        assert_eq!(properties, [("AllowedCPUs".to_owned(), Value::Bits(Vec::new()))]);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub struct Room {
     pub tasks: Option<u64>,
     /// Bytes.
     pub memory: Option<u64>,
+    /// Whether the OOM killer ends all processes at once, whichever it chooses (memory.oom.group, cgroup-v2.rst;
+    /// the kubelet sets it).
+    pub ends_whole: bool,
 }
 
 /// From this size on v1's memory limit is none: it says so by the largest number of whole pages.
@@ -35,6 +38,12 @@ impl Cgroup {
         Ok(Room {
             tasks: left(pids, ["pids.max", "pids.current"])?,
             memory: left(memory, files)?,
+            ends_whole: match self.mode {
+                CgroupMode::V2 => {
+                    memory.map_or(Ok(None), |tree| number(tree, "memory.oom.group"))? == Some(1)
+                }
+                CgroupMode::V1 => false,
+            },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! New limits for a container that lives: written, and taken back where one of them cannot be.
 
-use crate::plan::cgroup::{IfAbsent, Setting};
+use crate::plan::cgroup::{CgroupMode, IfAbsent, Setting};
 
 use super::tree::Tree;
 use super::{Cgroup, CgroupError, file, systemd};
@@ -18,10 +18,35 @@ impl Cgroup {
         for tree in &mut self.trees {
             tree.open()?;
         }
-        Ok(settings
+        let mut old: Vec<Setting> = settings
             .iter()
             .filter_map(|setting| present(self.tree(&setting.controller)?, setting))
-            .collect())
+            .collect();
+        self.add_weight(&mut old);
+        Ok(old)
+    }
+
+    /// The kernel sets the weight itself when it makes a cgroup idle or ends that. So it has to be put back with
+    /// that, and after it; that of an idle one cannot be written.
+    fn add_weight(&self, old: &mut Vec<Setting>) {
+        let Some(idle) = old.iter().find(|setting| setting.file == "cpu.idle").cloned() else {
+            return;
+        };
+        let weight = match self.mode {
+            CgroupMode::V1 => "cpu.shares",
+            CgroupMode::V2 => "cpu.weight",
+        };
+        old.retain(|setting| setting.file != weight);
+        if idle.value == "0" {
+            let weight = Setting {
+                file: weight.to_owned(),
+                ..idle
+            };
+            old.extend(
+                self.tree(&weight.controller)
+                    .and_then(|tree| present(tree, &weight)),
+            );
+        }
     }
 
     /// Writes settings of a living container, after [`Self::present`]. systemd is told first, where the cgroup
@@ -98,7 +123,8 @@ fn present(tree: &Tree, setting: &Setting) -> Option<Setting> {
 /// What must be written into `file` to undo the writing of `value`, where it held `text` before. Files with a
 /// line for each device (or interface) take such lines, too; one that had none gets the value that means so.
 fn old_value(file: &str, value: &str, text: &str) -> Option<String> {
-    let key = value.split_once(' ').filter(|_| file != "cpu.max");
+    let one_value = file == "cpu.max" || file.starts_with("cpuset.");
+    let key = value.split_once(' ').filter(|_| !one_value);
     let Some((key, new)) = key else {
         let line = text.lines().next().unwrap_or_default().trim();
         return match file {
@@ -129,7 +155,41 @@ fn old_value(file: &str, value: &str, text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::plan::cgroup::{Location, Placement, settings};
+
+    /// What is put back after an update of a cgroup of v2 with these files.
+    fn old_of(json: &str, files: &[(&str, &str)]) -> Vec<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let mut cgroup = Cgroup::open(&Placement {
+            mode: CgroupMode::V2,
+            location: Location::None,
+            paths: BTreeMap::from([(String::new(), dir.path().to_owned())]),
+        });
+        let settings = settings(&serde_json::from_str(json).unwrap(), CgroupMode::V2).unwrap();
+        let old = cgroup.present(&settings).unwrap();
+        old.into_iter().map(|old| (old.file, old.value)).collect()
+    }
+
+    #[test]
+    fn the_weight_is_put_back_with_idleness() {
+        let pair = |file: &str, value: &str| (file.to_owned(), value.to_owned());
+        let awake = [("cpu.idle", "0\n"), ("cpu.weight", "39\n")];
+        let expected = [pair("cpu.idle", "0"), pair("cpu.weight", "39")];
+        assert_eq!(old_of(r#"{"cpu": {"idle": 1}}"#, &awake), expected);
+        assert_eq!(
+            old_of(r#"{"cpu": {"idle": 1, "shares": 1024}}"#, &awake),
+            expected
+        );
+        let idle = [("cpu.idle", "1\n"), ("cpu.weight", "0\n")];
+        let shares = r#"{"cpu": {"idle": 0, "shares": 1024}}"#;
+        assert_eq!(old_of(shares, &idle), [pair("cpu.idle", "1")]);
+    }
 
     #[test]
     fn old_values_are_in_the_form_that_can_be_written() {
@@ -137,6 +197,7 @@ mod tests {
             ("memory.max", "100", "max\n", Some("max")),
             ("cpu.max", "5 100", "max 100000\n", Some("max 100000")),
             ("cpuset.cpus", "0", "\n", Some("\n")),
+            ("cpuset.cpus", "0, 2", "0-3\n", Some("0-3")),
             ("io.weight", "50", "default 100\n8:0 7\n", Some("default 100")),
             ("io.weight", "8:0 50", "default 100\n8:0 7\n", Some("8:0 7")),
             (

@@ -8,7 +8,7 @@ use super::{Invocation, log::Log, version, write_stdout};
 use crate::plan::namespaces::Kind;
 use crate::security::seccomp_names;
 use crate::spec::model::{MemoryPolicyFlag, MemoryPolicyMode};
-use crate::spec::{annotations, capabilities, mount_options};
+use crate::spec::{annotations, capabilities, guest_options, mount_options};
 
 /// Print as JSON what wrun can do.
 ///
@@ -114,6 +114,8 @@ struct MountExtensions {
 
 fn report() -> Report {
     let mut unsafe_annotations = annotations::ALL.to_vec();
+    // Both write a file in the container.
+    unsafe_annotations.extend([guest_options::CORE_DUMP, guest_options::PROFILE]);
     unsafe_annotations.sort_unstable();
     Report {
         oci_version_min: "1.0.0",

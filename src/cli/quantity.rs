@@ -118,7 +118,17 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for wrong in [
-            "", "0", "0s", "5", "s", "5d", "-5s", "1..5s", "5s5", "3000000000000000h", "3000000h",
+            "",
+            "0",
+            "0s",
+            "5",
+            "s",
+            "5d",
+            "-5s",
+            "1..5s",
+            "5s5",
+            "3000000000000000h",
+            "3000000h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

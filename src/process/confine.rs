@@ -84,6 +84,8 @@ pub enum Confined {
         view: OwnedFd,
         /// Our own directory in a trusted procfs, for loading the code.
         proc_self: OwnedFd,
+        /// Taken on when the code is loaded.
+        labels: lsm::Labels,
     },
     /// config.json has no process: there is nothing to run.
     Nothing,
@@ -120,7 +122,7 @@ impl Confinement<'_> {
             self.load_filter()?;
         }
         let capabilities = match &view {
-            Some(_) => guest::capabilities(&process.capabilities, self.runs_hooks),
+            Some(_) => guest::capabilities(&process.capabilities, process.user.uid == 0, self.runs_hooks),
             None => process.capabilities,
         };
         self.become_user(&capabilities, early && self.filter.is_some())?;
@@ -280,6 +282,11 @@ impl Confinement<'_> {
             options: self.guest.clone(),
         };
         let proc_self = self.proc_self.try_clone();
+        let labels = lsm::Labels::open(
+            ProcDirectory::new(self.proc_self.as_fd()),
+            self.process.apparmor_profile.as_deref(),
+            self.process.selinux_label.as_deref(),
+        )?;
         Ok(Confined::Wasm {
             code,
             kind,
@@ -287,6 +294,7 @@ impl Confinement<'_> {
             guest,
             view,
             proc_self: proc_self.map_err(step("copy a descriptor"))?,
+            labels,
         })
     }
 }
@@ -316,12 +324,15 @@ impl Confined {
                 guest,
                 view,
                 proc_self,
+                labels,
             } => {
                 // What execve(2) closes for others. The gate is among it: from here on the guest runs.
                 let mut keep = vec![code.as_raw_fd(), view.as_raw_fd(), proc_self.as_raw_fd()];
+                keep.extend(labels.descriptors());
                 keep.extend((3..3 + listen_fds + preserve_fds).map(u32::cast_signed));
                 crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
-                Ok(wasm::run(code, &kind, build, guest, proc_self))
+                let take_on = || labels.take_on();
+                Ok(wasm::run(code, &kind, build, guest, proc_self, take_on))
             }
             Self::Nothing => Err(ConfineError::NoProcess),
         }

@@ -155,17 +155,20 @@ impl Child {
         };
         self.channel.send_with(&answer, provided.code.as_fd())?;
         if let Some(later) = provided.later {
-            let ties = Ties {
-                confine: &confine,
-                descriptors: entry.descriptors(),
-                init: service.init.unwrap_or(&self.pidfd).as_fd(),
-                room: service.cgroup.room()?,
-            };
-            if let Err(error) = later.leave_behind(&request, &ties) {
-                (service.warn)(&format!(
-                    "optimised code is not made now: {}",
-                    super::chain(&error)
-                ));
+            let room = service.cgroup.room().map_err(|error| super::chain(&error));
+            let left = room.and_then(|room| {
+                let ties = Ties {
+                    confine: &confine,
+                    descriptors: entry.descriptors(),
+                    init: service.init.unwrap_or(&self.pidfd).as_fd(),
+                    room,
+                };
+                let left = later.leave_behind(&request, &ties);
+                left.map_err(|error| super::chain(&error))
+            });
+            // The container has all that it needs.
+            if let Err(reason) = left {
+                (service.warn)(&format!("optimised code is not made now: {reason}"));
             }
         }
         Ok(())

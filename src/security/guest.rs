@@ -24,30 +24,41 @@ const CAP_FOWNER: u64 = 1 << 3;
 /// Sockets may be bound to ports below 1024.
 const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
 
-/// The capabilities of `granted` that WASI's calls can make use of. None is inherited by another program: a
-/// guest's process executes none.
+/// The capabilities of `granted` that WASI's calls can make use of, and that a native program of the same user
+/// would have. None is inherited by another program: a guest's process executes none.
 ///
-/// With `hooks` it does: startContainer hooks run in it first, and as root they have what the bounding set has.
-pub fn capabilities(granted: &Capabilities, hooks: bool) -> Capabilities {
+/// Engines grant the same sets whoever the user is, and leave it to execve(2) to take them from all but root
+/// (capabilities(7), "Transformation of capabilities during execve()"): others keep the ambient ones. A guest
+/// is run without an execve, so it is done here.
+///
+/// With `hooks` it does execute: startContainer hooks run in it first, and as root they have what the bounding
+/// set has.
+pub fn capabilities(granted: &Capabilities, root: bool, hooks: bool) -> Capabilities {
+    let held = granted.permitted
+        & if root {
+            granted.effective
+        } else {
+            granted.inheritable & granted.ambient
+        };
     let mut useful = CAP_DAC_OVERRIDE | CAP_FOWNER | CAP_NET_BIND_SERVICE;
-    if granted.effective & CAP_DAC_OVERRIDE == 0 {
+    if held & CAP_DAC_OVERRIDE == 0 {
         useful |= CAP_DAC_READ_SEARCH;
     }
     Capabilities {
         bounding: if hooks { granted.bounding & useful } else { 0 },
-        effective: granted.effective & useful,
+        effective: held & useful,
         // Nothing in the process ever raises a capability, so more than is effective would be of use to an
         // attacker only.
-        permitted: granted.permitted & granted.effective & useful,
+        permitted: held & useful,
         inheritable: 0,
         ambient: 0,
     }
 }
 
 /// Puts the calling thread, which must have no_new_privs, under Landlock for good: files are reached below the
-/// present root only, besides `code`, which may be opened anew for reading, no device is made or commanded, no mount changed, and nothing executed (but `hooks`, see
-/// [`capabilities`]); no process outside is signalled or traced, and no abstract socket
-/// outside is reached.
+/// present root only, besides `code`, which may be opened anew for reading; no device is made or commanded, no
+/// mount changed, and nothing executed (but `hooks`, see [`capabilities`]); no process outside is signalled or
+/// traced, and no abstract socket outside is reached.
 ///
 /// Does as much of this as the kernel knows, and nothing on those before Linux 5.19: their Landlock refuses to
 /// move a file from one directory to another, which a guest may.
@@ -120,23 +131,49 @@ mod tests {
 
     #[test]
     fn of_all_capabilities_three_are_kept() {
-        let kept = capabilities(&granted(ALL), false);
+        let kept = capabilities(&granted(ALL), true, false);
         let useful = CAP_DAC_OVERRIDE | CAP_FOWNER | CAP_NET_BIND_SERVICE;
         assert_eq!((kept.effective, kept.permitted), (useful, useful));
         assert_eq!((kept.bounding, kept.inheritable, kept.ambient), (0, 0, 0));
-        assert_eq!(capabilities(&granted(ALL), true).bounding, useful);
+        assert_eq!(capabilities(&granted(ALL), true, true).bounding, useful);
     }
 
     #[test]
     fn nothing_is_kept_that_was_not_granted() {
-        assert_eq!(capabilities(&granted(0), true), Capabilities::default());
-        let read = capabilities(&granted(CAP_DAC_READ_SEARCH), false);
+        assert_eq!(capabilities(&granted(0), true, true), Capabilities::default());
+        let read = capabilities(&granted(CAP_DAC_READ_SEARCH), true, false);
         assert_eq!(read.effective, CAP_DAC_READ_SEARCH);
         let dormant = Capabilities {
             effective: 0,
             ..granted(ALL)
         };
-        assert_eq!(capabilities(&dormant, false), Capabilities::default());
+        assert_eq!(capabilities(&dormant, true, false), Capabilities::default());
+    }
+
+    #[test]
+    fn who_is_not_root_has_the_ambient_ones_alone() {
+        let engine = Capabilities {
+            inheritable: 0,
+            ambient: 0,
+            ..granted(ALL)
+        };
+        assert_eq!(capabilities(&engine, false, false), Capabilities::default());
+        let port = Capabilities {
+            inheritable: ALL,
+            ambient: CAP_NET_BIND_SERVICE,
+            ..granted(ALL)
+        };
+        let kept = capabilities(&port, false, false);
+        assert_eq!(
+            (kept.effective, kept.permitted),
+            (CAP_NET_BIND_SERVICE, CAP_NET_BIND_SERVICE)
+        );
+        // Raising it takes the inheritable one.
+        let alone = Capabilities {
+            inheritable: 0,
+            ..port
+        };
+        assert_eq!(capabilities(&alone, false, false), Capabilities::default());
     }
 
     /// Runs in a thread of its own, which alone is restricted; not on a kernel without Landlock.

@@ -41,6 +41,8 @@
 //! 13. With no_new_privs: [`seccomp::load`], now, as late as can be: every call after it must be in the
 //!     filter, and profiles are written for programs, not for runtimes. What follows is the wait for `start`
 //!     (read or poll), close_range and execve.
+//! 14. For a Wasm guest, in place of execve: [`lsm::Labels::take_on`], opened before step 12, when its code is
+//!     mapped. What step 5 has set takes no effect but for startContainer hooks.
 
 mod capabilities;
 pub mod cpu_affinity;

@@ -62,7 +62,11 @@ impl<'a> ProcDirectory<'a> {
         Ok(buffer)
     }
 
-    fn open(self, file: &str, access: OFlags) -> Result<File, SecurityError> {
+    /// Opens `file`, which stays the process's own as long as it executes nothing.
+    ///
+    /// # Errors
+    /// As [`ProcDirectory::write`].
+    pub(super) fn open(self, file: &str, access: OFlags) -> Result<File, SecurityError> {
         let failed = |error: Errno| SecurityError::ProcOpen {
             file: file.into(),
             source: error.into(),

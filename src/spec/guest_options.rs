@@ -106,7 +106,9 @@ fn whole(text: &str) -> Option<u64> {
 
 fn duration(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
-    (seconds > 0.0 && seconds <= MAX_TIMEOUT).then(|| Duration::from_secs_f64(seconds))
+    let limit = (seconds > 0.0 && seconds <= MAX_TIMEOUT).then(|| Duration::from_secs_f64(seconds));
+    // What rounds to nothing would be no limit at all.
+    limit.filter(|limit| !limit.is_zero())
 }
 
 fn absolute(text: &str) -> Option<PathBuf> {
@@ -172,6 +174,7 @@ mod tests {
             (TIMEOUT, "-1"),
             (TIMEOUT, "NaN"),
             (TIMEOUT, "1e300"),
+            (TIMEOUT, "1e-10"),
             (CORE_DUMP, "dumps/core"),
             (CORE_DUMP, "/"),
             (ACCESS_LOG, "yes"),

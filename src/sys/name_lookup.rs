@@ -1,8 +1,31 @@
 //! Looking names up with the C library (getaddrinfo(3)), by /etc/hosts, /etc/services and /etc/resolv.conf of
 //! whatever root the process has. The standard library's own way to it knows no hints and no names of services.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+
+unsafe extern "C" {
+    /// Of <nss.h>: where names of a kind are looked up from now on, whatever /etc/nsswitch.conf says.
+    fn __nss_configure_lookup(database: *const c_char, sources: *const c_char) -> c_int;
+}
+
+/// Has names looked up by what the C library brings along itself, for good: files and DNS.
+///
+/// Else /etc/nsswitch.conf names libraries for it to load, static as it is. In a container that file and the
+/// libraries are the image's, and loading one lets it have any address of this process called, also where
+/// nothing can be made executable any more.
+///
+/// To be called in the root whose names are to be looked up, and before any are.
+pub fn load_nothing() -> io::Result<()> {
+    for (database, sources) in [(c"hosts", c"files dns"), (c"services", c"files")] {
+        // SAFETY: both texts end with NUL and live as long as the program.
+        if unsafe { __nss_configure_lookup(database.as_ptr(), sources.as_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
 
 /// What is asked for, in the C library's numbers; 0 is anything.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use crate::{Place, Runtime};
 
 const CONTAINERS: usize = 100;
 
-/// Measures and prints, for the small guest `sleep` and for a module of 1 MB that waits in the same way.
+/// Measures and prints, for the small guest `sleep` and for a `wasi:http` service that waits for requests.
 pub fn measure(place: &Place, ours: &Runtime) {
     println!("\n## Memory of {CONTAINERS} idle containers of one module, kB each\n");
     println!("| | PSS, median | PSS, greatest | private dirty, median |\n|---|---|---|---|");

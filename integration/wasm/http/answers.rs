@@ -5,6 +5,7 @@ use super::*;
 pub fn tests() -> Vec<Test> {
     vec![
         test!(http_answers),
+        test!(http_answers_before_its_code_is_optimised),
         test!(http_keep_alive_with_fresh_instances),
         test!(http_instances_of_03_are_used_again),
         test!(http2_without_negotiation),
@@ -14,6 +15,7 @@ pub fn tests() -> Vec<Test> {
         test!(http_bad_requests),
         test!(http_address_of_the_environment),
         test!(http_bad_address),
+        test!(http_core_dump_is_refused_at_create),
         test!(http_address_in_use),
         test!(http_access_log),
         test!(http_outgoing_requests_of_a_service),
@@ -26,6 +28,22 @@ fn http_answers(case: &Case) {
     assert_eq!(service.get("/"), (200, "request 1 of this instance\n".to_owned()));
     let output = service.stop();
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""));
+}
+
+fn http_answers_before_its_code_is_optimised(case: &Case) {
+    let serve_large = |tier: &str| {
+        let container = guest_with(case, "http", &[], |_| {});
+        container.write("http.wasm", guest::large("http"), 0o644);
+        let mut command = container.command("run", &[]);
+        command.env("WRUN_HOLD", "background:entered");
+        let service = serve_by(container, command);
+        assert_eq!(service.get("/"), (200, "request 1 of this instance\n".to_owned()));
+        assert_eq!(crate::wasm::tiers::tiers(case), [tier]);
+        service.stop();
+        case.cache_is_quiet();
+    };
+    serve_large("baseline");
+    serve_large("optimized");
 }
 
 fn http_keep_alive_with_fresh_instances(case: &Case) {
@@ -173,6 +191,15 @@ fn http_bad_address(case: &Case) {
             "{output}"
         );
     }
+}
+
+fn http_core_dump_is_refused_at_create(case: &Case) {
+    let key = "org.wrun.wasm.core-dump";
+    let container = guest_with(case, "http", &[], |config| {
+        config["annotations"][key] = json!("/tmp/core");
+    });
+    let output = container.try_create(&[]).code_is(1);
+    assert!(output.stderr.contains(key), "{output}");
 }
 
 fn http_address_in_use(case: &Case) {

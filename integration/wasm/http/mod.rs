@@ -36,7 +36,15 @@ struct Service<'case> {
 #[track_caller]
 fn serve<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Service<'case> {
     let container = guest_with(case, name, &[], edit);
-    let run = case.start(container.command("run", &[]));
+    let command = container.command("run", &[]);
+    serve_by(container, command)
+}
+
+/// Serves what is in a container, run by this command.
+#[track_caller]
+fn serve_by(container: Container<'_>, command: std::process::Command) -> Service<'_> {
+    let case = container.case;
+    let run = case.start(command);
     let pid = eventually("the service is running", || {
         let state = case.call(&["state", &container.id]);
         (state.status.success() && state.json()["status"] == "running").then(|| container.pid())

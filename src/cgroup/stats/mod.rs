@@ -18,8 +18,8 @@ pub use model::Stats;
 use super::{Cgroup, CgroupError};
 
 impl Cgroup {
-    /// What the container's processes have used, those of cgroups below included. `lenient`: what cannot be
-    /// read (a rootless container's) counts as not there.
+    /// What the container's processes have used, those of cgroups below included. `lenient`: what of v2 cannot
+    /// be read (a rootless container's) counts as not there; on v1 such a container has no cgroup.
     ///
     /// # Errors
     /// A file that cannot be read, or holds what no kernel writes.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::super::{Invocation, log::Log, write_stdout};
-use super::open_cache;
+use super::{open, open_cache};
 use crate::plan::{GuestOptions, Workload};
 use crate::workload::detect;
 use crate::workload::wasm::{self, Cache, Confine, Provided, Request};
@@ -48,7 +48,7 @@ impl Compile {
 
     fn compile(&self, path: &Path, cache: Cache) -> anyhow::Result<Provided> {
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+        let file = open(path).with_context(|| format!("cannot open {name}"))?;
         require_wasm(&file, &name)?;
         let options = GuestOptions {
             // How much is for the container to say; here only that its code must count.

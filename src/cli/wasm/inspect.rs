@@ -1,13 +1,13 @@
 //! `wrun wasm inspect`: the report as a table for people, or as JSON.
 
 use std::fmt::{self, Display, Write as _};
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::ErrorKind;
 
 use anyhow::Context as _;
 
 use super::super::{Invocation, log::Log, write_stdout};
+use super::open;
 use crate::workload::detect;
 use crate::workload::wasm::inspect::{CoreModule, ImportGroup, Kind, Report, inspect};
 use crate::workload::wasm::kinds::shape::{self, printable};
@@ -42,7 +42,7 @@ impl Inspect {
         let report = inspect(file, name, export)?;
         let text = match self.format {
             Format::Table => table(name, &report),
-            Format::Json => serde_json::to_string_pretty(&report)? + "\n",
+            Format::Json => escaped(&serde_json::to_string_pretty(&report)?) + "\n",
         };
         write_stdout(text.as_bytes())?;
         Ok(0)
@@ -54,23 +54,30 @@ impl Inspect {
         let split = detect::split_entry(whole).map(|(path, export)| (path, Some(export)));
         let candidates = std::iter::once((whole, None)).chain(split);
         for (path, export) in candidates {
-            match open(path) {
+            match open(path.as_ref()) {
                 Ok(file) => return Ok((file, path, export)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot open {path}")),
             }
         }
-        open(whole).with_context(|| format!("cannot open {whole}"))?;
+        open(whole.as_ref()).with_context(|| format!("cannot open {whole}"))?;
         anyhow::bail!("cannot open {whole}: it came and went")
     }
 }
 
-/// Without waiting for the other end of what is no file after all.
-fn open(path: &str) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
+/// JSON with escapes also for those characters that need none in JSON but could steer a terminal: they stand in
+/// strings alone.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\n' || shape::is_plain(character) {
+            text.push(character);
+        } else {
+            // Writing into a String cannot fail.
+            let _: fmt::Result = write!(text, "\\u{:04x}", u32::from(character));
+        }
+    }
+    text
 }
 
 /// The report for people. All names are the file's, and shown so that they cannot steer a terminal.
@@ -112,10 +119,12 @@ fn imports(table: &mut Table, groups: &[ImportGroup]) {
         table.row("Imports", "none");
     }
     for (at, group) in groups.iter().enumerate() {
-        table.row(if at == 0 { "Imports" } else { "" }, heading(group));
+        // Once for a group, of which one file may have a hundred thousand items.
+        let provider = of_one_provider(group);
+        table.row(if at == 0 { "Imports" } else { "" }, heading(group, provider));
         for item in group.items.iter().filter(|item| !item.name.is_empty()) {
             let missing = match (&item.provided_by, &item.belongs_to) {
-                _ if of_one_provider(group).is_some() => String::new(),
+                _ if provider.is_some() => String::new(),
                 (Some(provider), _) => format!(", of {provider}"),
                 (None, Some(origin)) => format!(", MISSING: {origin}"),
                 (None, None) => ", MISSING".to_owned(),
@@ -126,9 +135,9 @@ fn imports(table: &mut Table, groups: &[ImportGroup]) {
 }
 
 /// A module's or an interface's name, and who gives all of it where that is one.
-fn heading(group: &ImportGroup) -> String {
+fn heading(group: &ImportGroup, provider: Option<&str>) -> String {
     let from = printable(&group.from);
-    match (of_one_provider(group), group.items.first()) {
+    match (provider, group.items.first()) {
         (Some(provider), _) => format!("{from} (of {provider})"),
         (None, Some(item)) if item.name.is_empty() => match &item.belongs_to {
             Some(origin) => format!("{from} (MISSING: {origin})"),
@@ -278,5 +287,18 @@ impl Table {
         for (at, value) in values.enumerate() {
             self.row(if at == 0 { key } else { "" }, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_cannot_steer_a_terminal() {
+        let text = "\u{9b}31m\u{202e}\x1bé";
+        let json = escaped(&serde_json::to_string(text).unwrap());
+        assert_eq!(json, "\"\\u009b31m\\u202e\\u001bé\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 }

@@ -7,7 +7,10 @@ mod list;
 mod prune;
 mod verify;
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use super::{Invocation, log::Log};
 use crate::host::Host;
@@ -63,4 +66,12 @@ fn existing_cache(invocation: &Invocation) -> anyhow::Result<Option<Cache>> {
 /// The caller's cache; made where it is missing.
 fn open_cache(invocation: &Invocation) -> anyhow::Result<Cache> {
     Ok(Cache::open(&cache_dir(invocation)?)?)
+}
+
+/// Opens a guest for reading, without waiting for the other end of what is no file after all.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
 }

@@ -12,7 +12,8 @@
 //! Whoever runs a container pays for it: the compiler is held by the container's limits, yields to the guest in
 //! all of them (the last in line for the CPU, the first for the OOM killer) and ends with the container. Where
 //! it ends so, the supervisor compiles once more without a container, so that short-lived ones get optimised
-//! code too: on one thread that runs when nothing else wants to, one such compilation at a time on the host.
+//! code too: on one thread that runs when nothing else wants to, one such compilation at a time on the host. It
+//! is made so from the beginning where the OOM killer would end the container together with the compiler.
 //!
 //! The cache gets a whole entry or nothing, and nobody is told of a failure: the next start tries again.
 
@@ -147,6 +148,8 @@ struct Limits {
     threads: bool,
     /// Bytes.
     memory: Option<u64>,
+    /// Not in the container, which the OOM killer would end with the compiler.
+    apart: bool,
 }
 
 impl Limits {
@@ -161,6 +164,7 @@ impl Limits {
         fits.then_some(Self {
             threads: tasks.is_none_or(|tasks| tasks > threads),
             memory,
+            apart: room.ends_whole && room.memory.is_some(),
         })
     }
 }
@@ -215,11 +219,15 @@ impl Work<'_> {
     }
 
     fn compile_and_keep(&self) -> bool {
-        let compiled = match self.in_container() {
-            Err(error) if !matches!(error, WasmError::Refused { .. }) && self.has_ended(&SAME_END) => {
-                self.as_orphan()
+        let compiled = if self.limits.apart {
+            self.outside()
+        } else {
+            match self.in_container() {
+                Err(error) if !matches!(error, WasmError::Refused { .. }) && self.has_ended(&SAME_END) => {
+                    self.outside()
+                }
+                other => other.ok(),
             }
-            other => other.ok(),
         };
         let Some(compiled) = compiled else { return false };
         let about = About::new(compiled.kind, self.build);
@@ -251,8 +259,8 @@ impl Work<'_> {
         compile::compile(self.bytes, self.request, self.build, &confine)
     }
 
-    /// Compiles though the container has ended, where nobody else does so.
-    fn as_orphan(&self) -> Option<Compiled> {
+    /// Compiles outside of the container, which has ended or would be ended; where nobody else does so.
+    fn outside(&self) -> Option<Compiled> {
         let claim = self.cache.claim_orphan().ok().flatten()?;
         let enter = || {
             set_scheduler(&SchedulerAttributes {
@@ -318,12 +326,19 @@ mod tests {
 
     #[test]
     fn what_is_left_of_the_limits_is_left_to_the_guest() {
-        let limits = |tasks, memory| Limits::within(Room { tasks, memory });
+        let limits = |tasks, memory| {
+            Limits::within(Room {
+                tasks,
+                memory,
+                ends_whole: false,
+            })
+        };
         assert_eq!(
             limits(None, None),
             Some(Limits {
                 threads: true,
-                memory: None
+                memory: None,
+                apart: false
             })
         );
         let within = limits(Some(TASKS_FOR_GUEST + 1), Some(LEAST_MEMORY * 2));
@@ -331,11 +346,21 @@ mod tests {
             within,
             Some(Limits {
                 threads: false,
-                memory: Some(LEAST_MEMORY)
+                memory: Some(LEAST_MEMORY),
+                apart: false
             })
         );
         assert_eq!(limits(Some(TASKS_FOR_GUEST), None), None);
         assert_eq!(limits(None, Some(LEAST_MEMORY)), None);
         assert!(limits(Some(10_000), None).is_some_and(|limits| limits.threads));
+        let whole = |memory| {
+            Limits::within(Room {
+                tasks: None,
+                memory,
+                ends_whole: true,
+            })
+        };
+        assert!(whole(Some(LEAST_MEMORY * 2)).is_some_and(|limits| limits.apart));
+        assert!(whole(None).is_some_and(|limits| !limits.apart), "no limit to hit");
     }
 }

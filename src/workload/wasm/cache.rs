@@ -22,7 +22,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use super::engine::Build;
+use super::engine::{Build, Tier};
 use super::entry::{self, About};
 use super::input::Input;
 use super::key::Key;
@@ -216,7 +216,9 @@ impl Cache {
             }
             self.mark_seen(key, &metadata);
         }
-        footer.about(file)
+        // The key is of the settings of optimised code, which tell nothing about those of other tiers.
+        let fits = |about: &About| about.build.tier == Tier::Optimized || about.fits();
+        Ok(footer.about(file)?.filter(fits))
     }
 
     /// Whether this very file was verified in this boot.

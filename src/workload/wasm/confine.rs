@@ -25,10 +25,9 @@ pub fn leave_host() -> Result<(), Failure> {
             error: errno.into(),
         }
     };
-    let places = CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWNS;
+    // Not of mounts: that would be a copy of all of the host's, containers' roots among them, which keeps file
+    // systems busy that were unmounted meanwhile. No path can be opened here in any case.
+    let places = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     if Uid::effective().is_root() {
         allowed(nix::sched::unshare(places)).map_err(step("leaving the host's namespaces"))?;
         nix::unistd::setgroups(&[])

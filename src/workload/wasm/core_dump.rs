@@ -79,7 +79,11 @@ fn write<T: 'static>(
     }
     let mut file = open(&wanted.path).map_err(|error| error.to_string())?;
     let bytes = dump.serialize(store, &wanted.program);
-    file.write_all(&bytes).map_err(|error| error.to_string())?;
+    file.write_all(&bytes).map_err(|error| {
+        // Half a dump is worth nothing, and the note says that there is none.
+        let _ = file.set_len(0);
+        error.to_string()
+    })?;
     Ok(bytes.len())
 }
 

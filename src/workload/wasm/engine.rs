@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use wasmtime::{
-    Config, Engine, OptLevel, PoolingAllocationConfig, ProfilingStrategy, RegallocAlgorithm, Strategy,
-    WasmBacktraceDetails,
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ProfilingStrategy,
+    RegallocAlgorithm, Strategy, WasmBacktraceDetails,
 };
 
 use super::kinds::Wasi;
@@ -155,9 +155,10 @@ pub fn serving_engine(
         if let Ok(engine) = Engine::new(&config) {
             return Ok(engine);
         }
+        // The address space may be too small for the pool; instances cost more then, but run.
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     }
-    // The address space may be too small for the pool; instances cost more then, but run.
-    runtime_engine(build, options)
+    Engine::new(&config)
 }
 
 /// Bytes that the engine reserves for each linear memory, by its own default.

@@ -46,6 +46,11 @@ impl About {
             fingerprint: engine::fingerprint(build),
         }
     }
+
+    /// Whether an engine of now runs it: its settings and the CPU are those that it was compiled for.
+    pub fn fits(&self) -> bool {
+        self.fingerprint == engine::fingerprint(self.build)
+    }
 }
 
 /// Writes `length` bytes of `code` and what follows them to `output`, both from their beginning.

@@ -1,12 +1,12 @@
 //! Keeps the cache in its bounds: before something is added, and when asked to. Never called by a warm start.
 //! Containers that have an entry mapped keep it; only its name goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{Cache, CacheError};
 use super::key::Key;
-use super::survey::{Listed, Part, last_use};
+use super::survey::{Listed, Part, last_uses};
 
 /// Notes on files, and locks of processes that were killed, are dropped at this age.
 const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -63,11 +63,12 @@ impl Cache {
     }
 
     fn evict(&self, files: &[Listed], bounds: &Bounds) -> Result<Vec<Freed>, CacheError> {
+        let used = last_uses(files);
         let mut entries: Vec<Used> = files
             .iter()
             .filter_map(|file| match file.part {
                 Part::Code(key) => Some(Used {
-                    at: last_use(files, &key).unwrap_or_else(|| file.modified()),
+                    at: used.get(&key).copied().unwrap_or_else(|| file.modified()),
                     size: file.size(),
                     key,
                 }),
@@ -75,7 +76,7 @@ impl Cache {
             })
             .collect();
         entries.sort_by_key(|entry| (entry.at, entry.key.to_hex()));
-        let superseded: Vec<Key> = entries.iter().map(|entry| entry.key.provisional()).collect();
+        let superseded: HashSet<Key> = entries.iter().map(|entry| entry.key.provisional()).collect();
         let mut total: u64 = entries.iter().map(|entry| entry.size).sum();
         let mut freed = Vec::new();
         // What is superseded goes first, since nothing is lost with it.

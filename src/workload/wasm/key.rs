@@ -3,7 +3,7 @@
 use super::engine::{self, Build, Tier};
 
 /// The name of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(blake3::Hash);
 
 impl Key {

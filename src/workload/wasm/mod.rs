@@ -53,7 +53,7 @@ pub use run::{Guest, Loaded, load, run};
 pub use survey::Entry;
 pub use verify::{Finding, Verified};
 
-use crate::plan::GuestOptions;
+use crate::plan::{CORE_DUMP, GuestOptions};
 
 /// Why there is no compiled code for an entry point.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,10 @@ pub enum WasmError {
     /// What the guest itself lacks; decided by the compiler's process.
     #[error("{path}: {refusal}")]
     Refused { path: String, refusal: Refusal },
+    #[error(
+        "{path}: annotation {CORE_DUMP}: an HTTP service goes on after a trap and leaves no core dump; remove it"
+    )]
+    CoreDumpOfService { path: String },
     #[error("{path}: compiling it took more memory than the container may use{}; raise its memory limit", limit_text(*.limit))]
     OutOfMemory { path: String, limit: Option<u64> },
     #[error("{path}: the compiler {how}")]

@@ -17,7 +17,7 @@ use super::engine::{Build, Tier};
 use super::entry::About;
 use super::input::Input;
 use super::key::Key;
-use super::{Confine, Provided, Refusal, Request, WasmError};
+use super::{Confine, GuestKind, Provided, Refusal, Request, WasmError};
 use crate::workload::detect::{self, Format};
 
 /// From this size on an entry point that is not in the cache starts on quickly compiled code. Optimising so
@@ -41,10 +41,15 @@ pub fn provide(
             path: name.to_owned(),
         });
     }
-    match cache {
+    let provided = match cache {
         Err(trouble) => without_cache(&input, request, confine, trouble),
         Ok(cache) => provide_through(cache, input, request, confine),
+    }?;
+    if matches!(provided.kind, GuestKind::Http { .. }) && request.options.core_dump.is_some() {
+        let path = name.to_owned();
+        return Err(WasmError::CoreDumpOfService { path });
     }
+    Ok(provided)
 }
 
 /// There is no next start that could gain from optimised code, so nothing is left to be done later.
@@ -174,13 +179,33 @@ fn compile_first(
         ..request.build()
     };
     for build in before.iter().map(with) {
-        match compile::compile(bytes, request, build, confine) {
+        match compile(bytes, request, build, confine) {
             Err(error) if may_be_of_the_tier(&error) => {}
             other => return other.map(|compiled| (compiled, build)),
         }
     }
     let build = with(last);
-    compile::compile(bytes, request, build, confine).map(|compiled| (compiled, build))
+    compile(bytes, request, build, confine).map(|compiled| (compiled, build))
+}
+
+/// Compiles, and once more where the compiler was killed: with one thread, which takes less memory, and for the
+/// case that somebody killed it whose business it was not.
+fn compile(
+    bytes: &[u8],
+    request: &Request<'_>,
+    build: Build,
+    confine: &Confine<'_>,
+) -> Result<Compiled, WasmError> {
+    match compile::compile(bytes, request, build, confine) {
+        Err(WasmError::OutOfMemory { .. } | WasmError::Crashed { .. }) if confine.threads => {
+            let alone = Confine {
+                threads: false,
+                ..*confine
+            };
+            compile::compile(bytes, request, build, &alone)
+        }
+        other => other,
+    }
 }
 
 /// Whether compiling in another way may have another end. What a guest imports and exports, memory and

@@ -16,9 +16,9 @@ use super::kinds::{self, GuestKind, Surroundings, http};
 use super::limits::{Limits, usable};
 use super::verdict::{self, Circumstances};
 use super::{engine, guest_filter, sockets, stdio};
-use crate::plan::{CORE_DUMP, GuestOptions, TIMEOUT};
+use crate::plan::{GuestOptions, TIMEOUT};
 use crate::sys::wasm_code::{self, TrustedCode};
-use crate::sys::{escape, signal, timer};
+use crate::sys::{escape, name_lookup, signal, timer};
 use crate::workload::exit;
 
 /// What the plan gives a guest.
@@ -102,17 +102,32 @@ pub fn load(
 
 /// Loads and runs a guest to its end, and returns the exit code for the process to leave with.
 ///
+/// `take_on_labels` puts the process under the container's profiles, which need not know where our code is, but
+/// hold for all that comes after.
+///
 /// Whatever went wrong is written to stderr, as the guest's last words: nobody is left to return it to.
-pub fn run(code: OwnedFd, kind: &GuestKind, build: Build, guest: Guest, proc_self: OwnedFd) -> u8 {
+pub fn run(
+    code: OwnedFd,
+    kind: &GuestKind,
+    build: Build,
+    guest: Guest,
+    proc_self: OwnedFd,
+    take_on_labels: impl FnOnce() -> std::io::Result<()>,
+) -> u8 {
     let loaded = load(code, kind, build, &guest, proc_self.as_fd());
     // By way of it a guest could open its own process.
     drop(proc_self);
-    match loaded {
-        Ok(loaded) => loaded.run(guest),
+    let loaded = loaded.map_err(|error| error.context("cannot load the compiled code"));
+    let labelled = loaded.and_then(|loaded| match take_on_labels() {
+        Ok(()) => Ok(loaded),
         Err(error) => {
-            let error = error.context("cannot load the compiled code");
-            verdict::pronounce(Err(error), &Circumstances::default())
+            let what = "cannot take on the container's AppArmor profile or SELinux label";
+            Err(wasmtime::Error::from(error).context(what))
         }
+    });
+    match labelled {
+        Ok(loaded) => loaded.run(guest),
+        Err(error) => verdict::pronounce(Err(error), &Circumstances::default()),
     }
 }
 
@@ -133,8 +148,11 @@ impl Loaded {
         signal::end_on_signals()?;
         start_clock(&guest.options)?;
         require_random_device()?;
-        if matches!(self.code, Code::Http(..)) && guest.options.core_dump.is_some() {
-            wasmtime::bail!("{CORE_DUMP}: an HTTP service goes on after a trap and leaves no core dump");
+        if self.looks_names_up() {
+            name_lookup::load_nothing().map_err(|error| {
+                let hint = "cannot keep name lookups from loading the image's libraries";
+                wasmtime::Error::from(error).context(hint)
+            })?;
         }
         let (component, wasi, size) = match self.code {
             Code::Http(component, wasi, size) => (component, wasi, size),
@@ -178,6 +196,14 @@ impl Loaded {
         // The process ends right after; a name lookup that still hangs in a thread must not hold it up.
         runtime.shutdown_background();
         outcome.map_err(explain_address_limit)
+    }
+
+    /// Whether the guest may ask for names: any but a module without the means.
+    fn looks_names_up(&self) -> bool {
+        match &self.code {
+            Code::Module(module, _) => sockets::is_wanted(module),
+            Code::Command(..) | Code::Http(..) | Code::Function { .. } => true,
+        }
     }
 
     /// Address families of the sockets that the guest can open.

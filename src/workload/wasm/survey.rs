@@ -1,6 +1,7 @@
 //! What lies in the cache's directory: every file by what its name says it is, and every entry by what it
 //! tells of itself. Trusts nothing and changes nothing.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,6 @@ use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::cache::{Cache, CacheError, is_ours};
-use super::engine;
 use super::entry::{self, About};
 use super::key::Key;
 use super::locks::ORPHAN;
@@ -89,8 +89,7 @@ pub struct Entry {
 impl Entry {
     /// Whether a container of now could run it: the engine, its settings and the CPU are those it is for.
     pub fn fits(&self) -> bool {
-        let fits = |about: &About| about.fingerprint == engine::fingerprint(about.build);
-        self.about.as_ref().is_some_and(fits)
+        self.about.as_ref().is_some_and(About::fits)
     }
 }
 
@@ -120,6 +119,7 @@ impl Cache {
     /// All entries, the last used first.
     pub fn entries(&self) -> Result<Vec<Entry>, CacheError> {
         let files = self.files()?;
+        let used = last_uses(&files);
         let mut entries = Vec::new();
         for file in &files {
             let Part::Code(key) = file.part else { continue };
@@ -129,7 +129,7 @@ impl Cache {
             entries.push(Entry {
                 key: key.to_hex(),
                 size: file.size(),
-                last_use: last_use(&files, &key).unwrap_or_else(|| file.modified()),
+                last_use: used.get(&key).copied().unwrap_or_else(|| file.modified()),
                 verified,
                 about,
             });
@@ -160,10 +160,13 @@ impl Cache {
     }
 }
 
-/// When an entry was last used, by the time of its stamp.
-pub(super) fn last_use(files: &[Listed], key: &Key) -> Option<SystemTime> {
-    let seen = files.iter().find(|file| file.part == Part::Seen(*key));
-    seen.map(Listed::modified)
+/// When entries were last used, by the times of their stamps.
+pub(super) fn last_uses(files: &[Listed]) -> HashMap<Key, SystemTime> {
+    let use_of = |file: &Listed| match file.part {
+        Part::Seen(key) => Some((key, file.modified())),
+        _ => None,
+    };
+    files.iter().filter_map(use_of).collect()
 }
 
 #[cfg(test)]

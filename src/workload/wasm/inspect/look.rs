@@ -20,6 +20,9 @@ use crate::workload::wasm::proposals;
 /// A page of memory, in bytes, where the module does not say otherwise.
 const PAGE: u64 = 64 << 10;
 
+/// Most producers that are told: each is compared with those before it.
+const MAX_PRODUCERS: usize = 1000;
+
 /// Looks at bytes that are Wasm, or text where `text` says so.
 pub fn look(bytes: &[u8], export: Option<&str>) -> Report {
     let size = bytes.len() as u64;
@@ -250,7 +253,7 @@ fn custom(section: &CustomSectionReader<'_>, report: &mut Report) {
             })
         });
         for value in values {
-            if !report.producers.contains(&value) {
+            if report.producers.len() < MAX_PRODUCERS && !report.producers.contains(&value) {
                 report.producers.push(value);
             }
         }

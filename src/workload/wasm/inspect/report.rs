@@ -23,7 +23,7 @@ pub struct Report {
     pub modules: Vec<CoreModule>,
     /// Outermost ones first; those of modules in a component too.
     pub custom_sections: Vec<Section>,
-    /// What made it, by its own account.
+    /// What made it, by its own account, without repetitions; the first thousand.
     pub producers: Vec<Producer>,
     /// Whether it has names for its functions.
     pub names: bool,

@@ -25,6 +25,7 @@ pub use refusal::{Listing, Missing, MissingImports, Refusal};
 use serde::{Deserialize, Serialize};
 use wasmtime_wasi::WasiCtxBuilder;
 
+use self::shape::printable;
 use super::core_dump::Wanted;
 use super::limits::Limits;
 use crate::workload::detect::{self, Format};
@@ -53,7 +54,7 @@ pub enum GuestKind {
 impl std::fmt::Display for GuestKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::CorePreview1 { entry } => write!(f, "core module entered at `{entry}`"),
+            Self::CorePreview1 { entry } => write!(f, "core module entered at `{}`", printable(entry)),
             Self::Command { wasi: Wasi::V02 } => f.write_str("component with wasi:cli/run of WASI 0.2"),
             Self::Command { wasi: Wasi::V03 } => f.write_str("component with wasi:cli/run of WASI 0.3"),
             Self::Http { wasi: Wasi::V02, .. } => f.write_str("HTTP service of WASI 0.2"),
@@ -61,8 +62,15 @@ impl std::fmt::Display for GuestKind {
             Self::ComponentFunction {
                 interface: Some(interface),
                 function,
-            } => write!(f, "component entered at `{interface}#{function}`"),
-            Self::ComponentFunction { function, .. } => write!(f, "component entered at `{function}`"),
+            } => write!(
+                f,
+                "component entered at `{}#{}`",
+                printable(interface),
+                printable(function)
+            ),
+            Self::ComponentFunction { function, .. } => {
+                write!(f, "component entered at `{}`", printable(function))
+            }
         }
     }
 }
@@ -90,9 +98,7 @@ impl Wasi {
 pub fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
     match detect::detect(bytes, "") {
         Format::WasmModule | Format::WasmComponent => Ok(Cow::Borrowed(bytes)),
-        _ => wat::parse_bytes(bytes).map_err(|error| Refusal::Text {
-            reason: error.to_string(),
-        }),
+        _ => wat::parse_bytes(bytes).map_err(Refusal::text),
     }
 }
 
@@ -103,4 +109,18 @@ pub struct Surroundings {
     pub limits: Limits,
     /// For [`core_dump::leave`](super::core_dump::leave).
     pub core_dump: Option<Wanted>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `wrun wasm list` shows it, and the names are an image's.
+    #[test]
+    fn names_of_entries_cannot_steer_a_terminal() {
+        let kind = GuestKind::CorePreview1 {
+            entry: "\x1b[31m".to_owned(),
+        };
+        assert_eq!(kind.to_string(), "core module entered at `\\u{1b}[31m`");
+    }
 }

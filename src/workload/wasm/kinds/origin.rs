@@ -248,7 +248,9 @@ fn component(name: &str) -> Option<String> {
     let package = interface
         .split_once('/')
         .map_or(interface, |(package, _)| package);
-    if let Some(origin) = find(&BY_PACKAGE, package) {
+    // Drafts have the versions of candidates all their lives; those of wasi:http became part of WASI 0.2 and 0.3.
+    let candidate = package == "wasi:http" && version.contains('-');
+    if let Some(origin) = find(&BY_PACKAGE, package).filter(|_| !candidate) {
         return Some(origin.to_owned());
     }
     if !package.starts_with("wasi:") {
@@ -371,6 +373,11 @@ mod tests {
                 "wasi:clocks/monotonic-clock@0.3.0-rc-2025-08-15",
                 "release candidate of WASI 0.3",
             ),
+            (
+                "wasi:http/types@0.2.0-rc-2023-12-05",
+                "release candidate of WASI 0.2",
+            ),
+            ("wasi:http/incoming-handler@0.2.0", "that a guest may import"),
             ("wasi:cli/telepathy@0.2.0", "no interface of WASI 0.2"),
             ("wasi:poll/poll", "neither"),
         ] {

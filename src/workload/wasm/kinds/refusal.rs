@@ -42,12 +42,25 @@ pub enum Refusal {
 const MAX_REASON: usize = 1000;
 const MAX_SIGNATURE: usize = 400;
 
+/// Most lines of what is said about a text: it repeats a line of that.
+const MAX_LINES: usize = 12;
+
 impl Refusal {
     /// Of a binary that is not valid, for the reason that its reader gives.
     pub fn invalid(reason: impl fmt::Display) -> Self {
         let reason = reason.to_string().replace('\n', ", ");
         Self::Invalid {
             reason: plain(&reason, MAX_REASON),
+        }
+    }
+
+    /// Of text that is not valid, for the reason that its reader gives.
+    pub fn text(reason: impl fmt::Display) -> Self {
+        let reason = reason.to_string();
+        let lines = reason.lines().take(MAX_LINES);
+        let lines: Vec<String> = lines.map(|line| plain(line, MAX_REASON)).collect();
+        Self::Text {
+            reason: lines.join("\n"),
         }
     }
 
@@ -200,6 +213,18 @@ mod tests {
             listing(component),
             "`alone(x: u32) -> u32`, `x:y/ops@1.0.0#twice(x: u32) -> u32`"
         );
+    }
+
+    #[test]
+    fn text_cannot_steer_a_terminal() {
+        let error = wat::parse_str("(module\n(func \x1b[31m))").expect_err("no text");
+        let refusal = Refusal::text(error).to_string();
+        assert!(
+            !refusal.contains('\x1b') && refusal.contains("\n    2 | (func \\u{1b}[31m))"),
+            "{refusal}"
+        );
+        let long = Refusal::text("x\n".repeat(10_000) + &"y".repeat(10_000)).to_string();
+        assert!(long.len() < 100, "{long}");
     }
 
     #[test]

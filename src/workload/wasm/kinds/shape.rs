@@ -143,7 +143,7 @@ pub fn plain(text: &str, most: usize) -> String {
 
 /// Whether a character only shows itself: no control character, none that changes the direction of writing,
 /// none that is invisible.
-fn is_plain(character: char) -> bool {
+pub fn is_plain(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

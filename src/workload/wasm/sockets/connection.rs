@@ -205,8 +205,9 @@ fn unix_to_bind(path: &[u8]) -> Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new(path)?)
 }
 
-/// Sees that a path leads through no magic link. Nothing but this thread runs in the guest's name, so that what
-/// it finds stays as it is until the path is used.
+/// Sees that a path leads through no magic link. Who shares the file system (another process of the container, or
+/// of another on the same volume) may change it before it is used: then the kernel's own rule for such links is
+/// what stands, which asks for the right to trace the process that they belong to.
 fn resolve(path: &Path) -> Result<()> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;

@@ -69,7 +69,7 @@ alone! {
                 let work = || {
                     assert_eq!(std::process::id(), 1);
                     nix::unistd::dup2_stdout(&writer).expect("stdout");
-                    run(provided.code, &provided.kind, provided.build, guest(&["spin"]), proc_self())
+                    run(provided.code, &provided.kind, provided.build, guest(&["spin"]), proc_self(), || Ok(()))
                 };
                 std::process::exit(work().into());
             }

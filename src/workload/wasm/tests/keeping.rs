@@ -130,6 +130,32 @@ fn what_was_compiled_for_another_engine_is_not_found_and_can_go() {
     );
 }
 
+/// Optimised code for another engine has another key; quickly compiled code may have the same.
+#[test]
+fn quickly_compiled_code_for_another_engine_is_not_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cache = cache_in(&dir).expect("a cache");
+    let build = Build {
+        tier: Tier::Baseline,
+        ..Build::default()
+    };
+    let kind = GuestKind::CorePreview1 {
+        entry: "_start".to_owned(),
+    };
+    let ours = About::new(kind, build);
+    let other = About {
+        fingerprint: "0".repeat(64),
+        ..ours.clone()
+    };
+    let code = tempfile::tempfile().expect("a file");
+    code.set_len(5000).expect("sparse");
+    let place = key("upgraded").provisional();
+    assert!(cache.insert(&place, &code, 5000, &other).is_err());
+    assert!(!names(&cache).contains(&place.file("code")), "it is removed");
+    cache.insert(&place, &code, 5000, &ours).expect("kept");
+    assert!(cache.lookup(&place).expect("looked up").is_some());
+}
+
 #[test]
 fn notes_and_locks_do_not_pile_up() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -106,7 +106,7 @@ fn start_after(change: impl FnOnce(), provided: Provided, guest: Guest, stdin: O
         }
         let proc_self = proc_self();
         change();
-        run(code, &provided.kind, provided.build, guest, proc_self)
+        run(code, &provided.kind, provided.build, guest, proc_self, || Ok(()))
     })
     .expect("a child");
     Running { pid, stdout, stderr }

@@ -121,6 +121,8 @@ alone! {
     let hello = large_guest("hello.wat");
     assert_eq!(tier_without_cache(&hello, &plain), Tier::Baseline);
     assert_eq!(tier_without_cache(&large_guest("command.wat"), &plain), Tier::Baseline);
+    let component = provide_with(&large_guest("command.wat"), no_cache(), &plain).expect("provided");
+    assert_eq!(start(component, guest(&["x"]), null()).finish().1, "Hello from a component\n");
     let small = std::fs::read(guest_path("exit.wat")).expect("the guest's source");
     let file = File::open(guest_path("exit.wat")).expect("opened");
     let provided = provide(file, &named("/exit.wat"), no_cache(), &confine()).expect("provided");

@@ -1,10 +1,11 @@
 //! One connection: HTTP/1.1 or HTTP/2, as its first bytes say, until the client leaves, has asked for nothing
 //! for too long, or the server stops and what was asked for is answered.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ use super::service::Service;
 
 /// How long the head of a request may take, and how long HTTP/1.1 connections are kept for another.
 const HEAD: Duration = Duration::from_secs(30);
+/// How long a client may take for a piece of an answer, which is 64 KiB at most. An HTTP/2 client that opens no
+/// window for a stream is not silent: it may still answer each ping.
+const TAKING: Duration = Duration::from_secs(120);
 /// How long a connection is kept on which nothing is asked for.
 const IDLE: Duration = Duration::from_secs(75);
 /// How long a client that was told to leave may take once all is answered.
@@ -92,6 +96,9 @@ pub async fn serve(
                 if timer.as_mut().poll(context).is_pending() {
                     return Poll::Pending;
                 }
+                if activity.is_stuck(TAKING) {
+                    return Poll::Ready(());
+                }
                 let patience = if leaving { LEAVING } else { IDLE };
                 if let Some(end) = activity.end_of(patience) {
                     timer.as_mut().reset(end);
@@ -116,6 +123,8 @@ pub struct Activity {
     requests: AtomicUsize,
     /// Milliseconds after `start` at which the last was.
     last: AtomicU64,
+    /// How many pieces of answers are still here, by when they were handed out: in milliseconds after `start`.
+    pieces: Mutex<BTreeMap<u64, usize>>,
 }
 
 impl Activity {
@@ -124,7 +133,20 @@ impl Activity {
             start: Instant::now(),
             requests: AtomicUsize::new(0),
             last: AtomicU64::new(0),
+            pieces: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Milliseconds after `start`.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a piece of an answer was not taken for so long.
+    fn is_stuck(&self, patience: Duration) -> bool {
+        let pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = pieces.first_key_value().map(|(oldest, _)| *oldest);
+        oldest.is_some_and(|oldest| self.start + Duration::from_millis(oldest) + patience <= Instant::now())
     }
 
     /// Until when to wait at least where nothing may go on for `patience`; `None` when that is over.
@@ -146,13 +168,30 @@ impl Busy {
         activity.requests.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(activity))
     }
+
+    /// A piece of the answer goes to the client; gives what [`Self::taken`] is to be told.
+    pub fn hand_out(&self) -> u64 {
+        let now = self.0.now();
+        let mut pieces = self.0.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        *pieces.entry(now).or_default() += 1;
+        now
+    }
+
+    /// A piece is gone that was handed out at that time.
+    pub fn taken(&self, handed_out: u64) {
+        let mut pieces = self.0.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = pieces.get_mut(&handed_out) {
+            *count -= 1;
+            if *count == 0 {
+                pieces.remove(&handed_out);
+            }
+        }
+    }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let elapsed = self.0.start.elapsed().as_millis();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        self.0.last.fetch_max(elapsed, Ordering::AcqRel);
+        self.0.last.fetch_max(self.0.now(), Ordering::AcqRel);
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -170,5 +209,20 @@ mod tests {
         assert!(activity.end_of(Duration::ZERO).is_some());
         drop(busy);
         assert!(activity.end_of(Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_connection_is_stuck_when_a_piece_was_not_taken_in_time() {
+        let activity = Arc::new(Activity::new());
+        let busy = Busy::new(&activity);
+        assert!(!activity.is_stuck(Duration::ZERO));
+        let pieces = [busy.hand_out(), busy.hand_out()];
+        assert!(activity.is_stuck(Duration::ZERO));
+        assert!(!activity.is_stuck(Duration::from_secs(60)));
+        for piece in pieces {
+            assert!(activity.is_stuck(Duration::ZERO));
+            busy.taken(piece);
+        }
+        assert!(!activity.is_stuck(Duration::ZERO));
     }
 }

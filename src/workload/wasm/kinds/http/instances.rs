@@ -99,21 +99,29 @@ impl HandlerState for Instances {
     }
 }
 
-/// Tells the one who waits for an answer how the instance that was to give it has ended: whether the reason
-/// has been told already. Without a word, where the instance went on to another request.
-pub type EndSender = oneshot::Sender<bool>;
+/// What a request takes of what there is: held as long as anything of it is left, in the queue for an instance,
+/// in one, or on the way back. A client that leaves must not let the next one in before.
+pub type Permits = Arc<[OwnedSemaphorePermit; 2]>;
+
+/// What goes with a request to its instance.
+pub struct Ticket {
+    /// Tells the one who waits for an answer how the instance that was to give it has ended: whether the reason
+    /// has been told already. Without a word, where the instance went on to another request.
+    pub end: oneshot::Sender<bool>,
+    pub permits: Permits,
+}
 
 /// One instance, as the engine's driver of requests asks about it.
 pub struct Worker {
     reuse: Reuse,
-    last_request: Mutex<Option<EndSender>>,
+    last_request: Mutex<Option<oneshot::Sender<bool>>>,
     /// Given back after the store is gone.
     _slot: OwnedSemaphorePermit,
 }
 
 impl WorkerState for Worker {
     type StoreData = Host;
-    type RequestData = EndSender;
+    type RequestData = Ticket;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         if total >= self.reuse.total {
@@ -125,15 +133,21 @@ impl WorkerState for Worker {
         }
     }
 
-    /// A request may take as long as it takes: what ends a stuck one is its client, or the container's limits.
+    /// A request may take as long as it takes, also when its client has left: the engine knows no way to end one.
+    /// What ends a stuck one is its fuel, or the container's limits.
     fn on_request_start(
         &self,
         _: StoreContextMut<'_, Host>,
-        end: EndSender,
+        ticket: Ticket,
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        let Ticket { end, permits } = ticket;
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        Box::pin(std::future::pending())
+        // Dropped when the instance is done with the request.
+        Box::pin(async move {
+            let _permits = permits;
+            std::future::pending().await
+        })
     }
 
     fn drop(&self, store: Store<Host>, outcome: wasmtime::Result<()>) {

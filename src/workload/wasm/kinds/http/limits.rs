@@ -138,8 +138,6 @@ impl Budget {
 pub struct Share {
     budget: Arc<Budget>,
     taken: usize,
-    /// What was taken last, in case that the growth fails after all.
-    last: usize,
 }
 
 impl Share {
@@ -147,23 +145,18 @@ impl Share {
         Self {
             budget: Arc::clone(budget),
             taken: 0,
-            last: 0,
         }
     }
 
+    /// What a growth took that then fails (the kernel has no memory) is not given back before the instance ends:
+    /// the engine also tells of failures that it has not asked about, so that a guest could have memory that it
+    /// keeps given back.
     fn grow(&mut self, bytes: usize) -> bool {
         if !self.budget.take(bytes) {
             return false;
         }
         self.taken += bytes;
-        self.last = bytes;
         true
-    }
-
-    fn undo(&mut self) {
-        self.budget.give_back(self.last);
-        self.taken -= self.last;
-        self.last = 0;
     }
 }
 
@@ -174,23 +167,24 @@ impl Drop for Share {
 }
 
 impl ResourceLimiter for Share {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current)))
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // Beyond its own maximum it does not grow, whatever is said here.
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(desired.saturating_sub(current)))
     }
 
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.undo();
-        Ok(())
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let elements = desired.saturating_sub(current);
-        Ok(self.grow(elements.saturating_mul(size_of::<usize>())))
-    }
-
-    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.undo();
-        Ok(())
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes = desired.saturating_sub(current).saturating_mul(size_of::<usize>());
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(bytes))
     }
 }
 
@@ -254,11 +248,27 @@ mod tests {
         assert!(other.memory_growing(0, 30, None).unwrap());
         assert!(!one.memory_growing(60, 80, None).unwrap());
         drop(other);
-        assert!(one.memory_growing(60, 100, None).unwrap());
-        one.memory_grow_failed(wasmtime::format_err!("no space")).unwrap();
+        assert!(!one.memory_growing(60, 80, Some(70)).unwrap());
+        assert!(one.memory_growing(60, 90, None).unwrap());
         let mut third = Share::of(&budget);
-        assert!(third.table_growing(0, 5, None).unwrap());
+        assert!(third.table_growing(0, 1, None).unwrap());
         drop((one, third));
         assert_eq!(budget.0.load(Ordering::Relaxed), 100);
+    }
+
+    #[test]
+    fn a_failed_growth_frees_nothing_that_a_guest_has() {
+        let engine = wasmtime::Engine::default();
+        let module = wasmtime::Module::new(&engine, "(module (memory (export \"m\") 1))").unwrap();
+        let budget = Budget::new(2 << 16);
+        let mut store = wasmtime::Store::new(&engine, Share::of(&budget));
+        store.limiter(|share| share);
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let memory = instance.get_memory(&mut store, "m").unwrap();
+        // More than its type allows, of which the limiter hears only that it failed.
+        assert!(memory.grow(&mut store, 1 << 16).is_err());
+        assert_eq!(budget.0.load(Ordering::Relaxed), 1 << 16);
+        assert!(memory.grow(&mut store, 1).is_ok());
+        assert!(memory.grow(&mut store, 1).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! client ── connection ── request ── instance
 //!   │        │             │          └ a slot of the pool, memory from a budget that all share
-//!   │        │             └ a permit, until its answer is sent
+//!   │        │             └ a permit, until its instance is done with it and its answer is sent
 //!   │        └ a permit, before it is accepted
 //!   └ waits in the kernel's queue where there is none
 //! ```

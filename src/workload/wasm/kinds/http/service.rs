@@ -11,13 +11,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Trap;
 use wasmtime_wasi_http::handler::{InstantiationError, ProxyHandler, TrapOrPanicError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connection::Busy;
-use super::instances::{EndSender, Instances};
+use super::instances::{Instances, Permits, Ticket};
 use super::limits::Limits;
 use super::log::Entry;
 use super::patience::Patience;
@@ -30,7 +30,7 @@ pub struct Service {
     /// Permits for requests that are known of at all: those at work and as many more as there may be
     /// connections. An HTTP/1.1 connection has one at a time; only HTTP/2 clients can ask for too many.
     known: Arc<Semaphore>,
-    /// Permits for requests that are at work until their answer is sent.
+    /// Permits for requests that are at work, until their instance is done with them and their answer is sent.
     at_work: Arc<Semaphore>,
     access_log: bool,
 }
@@ -55,7 +55,7 @@ impl Service {
     ) -> Result<Response<Answer>, Infallible> {
         let entry = self.access_log.then(|| Entry::new(client, &request));
         let (response, permits) = match self.admit(request).await {
-            Ok((request, permits)) => (self.process(request).await, Some(permits)),
+            Ok((request, permits)) => (self.process(request, Arc::clone(&permits)).await, Some(permits)),
             Err(status) => (Err(status), None),
         };
         let response = response.unwrap_or_else(failure);
@@ -64,35 +64,38 @@ impl Service {
             body,
             sent: 0,
             log: entry.map(|entry| (entry, status)),
-            _busy: busy,
-            _permits: permits,
+            held: Arc::new(Held {
+                busy,
+                _permits: permits,
+            }),
         }))
     }
 
     /// Waits for the request's turn; where too many wait already it is sent away.
-    async fn admit(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<(Request<Incoming>, [OwnedSemaphorePermit; 2]), StatusCode> {
+    async fn admit(&self, request: Request<Incoming>) -> Result<(Request<Incoming>, Permits), StatusCode> {
         let request = absolute(request).ok_or(StatusCode::BAD_REQUEST)?;
         let known = Arc::clone(&self.known).try_acquire_owned();
         let known = known.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let at_work = Arc::clone(&self.at_work).acquire_owned().await;
         let at_work = at_work.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        Ok((request, [known, at_work]))
+        Ok((request, Arc::new([known, at_work])))
     }
 
-    async fn process(&self, request: Request<Incoming>) -> Result<Response<WasiBody>, StatusCode> {
+    async fn process(
+        &self,
+        request: Request<Incoming>,
+        permits: Permits,
+    ) -> Result<Response<WasiBody>, StatusCode> {
         let request = request.map(|body| PatientBody::new(body).boxed_unsync());
         let (end, ended) = oneshot::channel();
-        let outcome = self.handler.handle(end, request).await;
+        let outcome = self.handler.handle(Ticket { end, permits }, request).await;
         outcome.map_err(|error| status_of(error, ended))
     }
 }
 
 /// Tells on standard error what went wrong, once, and gives what to tell the client.
 fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> StatusCode {
-    if let Some(failed) = error.downcast_ref::<InstantiationError<EndSender>>() {
+    if let Some(failed) = error.downcast_ref::<InstantiationError<Ticket>>() {
         report(&failed.error);
         return match failed.error.downcast_ref::<Trap>() {
             Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -135,14 +138,49 @@ fn failure(status: StatusCode) -> Response<WasiBody> {
     response
 }
 
-/// The body of an answer; counts what is sent of it, and is logged when it is over. Until then, or until nobody
-/// waits for it any more, it holds what the request took.
+/// What an answer holds until nothing of it is left in this process.
+struct Held {
+    busy: Busy,
+    _permits: Option<Permits>,
+}
+
+/// A piece of an answer that was handed to the connection. It lives until it is written to the socket: what an
+/// HTTP/2 client does not take of its streams is kept for each of them, also when the answer itself is over.
+struct Piece {
+    bytes: Bytes,
+    handed_out: u64,
+    held: Arc<Held>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.held.busy.taken(self.handed_out);
+    }
+}
+
+/// The body of an answer; counts what is sent of it, and is logged when it is over.
 pub struct Answer {
     body: WasiBody,
     sent: u64,
     log: Option<(Entry, StatusCode)>,
-    _busy: Busy,
-    _permits: Option<[OwnedSemaphorePermit; 2]>,
+    held: Arc<Held>,
+}
+
+impl Answer {
+    fn hand_out(&mut self, bytes: Bytes) -> Bytes {
+        self.sent += bytes.len() as u64;
+        Bytes::from_owner(Piece {
+            bytes,
+            handed_out: self.held.busy.hand_out(),
+            held: Arc::clone(&self.held),
+        })
+    }
 }
 
 impl Body for Answer {
@@ -154,10 +192,7 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Ok(frame)) = &frame {
-            self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.hand_out(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {
