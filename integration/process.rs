@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::harness::facts::APPARMOR_PROFILE;
 use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
@@ -33,7 +34,7 @@ pub fn tests() -> Vec<Test> {
         test!(scripts_run_by_their_interpreter),
         test!(first_process_is_pid_1_and_leads_its_session),
         test!(signals_are_neither_blocked_nor_ignored),
-        test!(apparmor_profile).needs(Need::AppArmor),
+        test!(apparmor_profile).needs(Need::AppArmorProfile),
         test!(apparmor_profile_that_is_not_loaded_is_refused),
         test!(selinux_label).needs(Need::Selinux),
     ]
@@ -340,9 +341,9 @@ fn signals_are_neither_blocked_nor_ignored(case: &Case) {
 
 fn apparmor_profile(case: &Case) {
     let container = case.container_with(&["cat", "/proc/self/attr/current"], |config| {
-        config["process"]["apparmorProfile"] = json!("unconfined");
+        config["process"]["apparmorProfile"] = json!(APPARMOR_PROFILE);
     });
-    assert!(container.run().ok().stdout.starts_with("unconfined"));
+    assert!(container.run().ok().stdout.starts_with(APPARMOR_PROFILE));
 }
 
 fn apparmor_profile_that_is_not_loaded_is_refused(case: &Case) {

@@ -13,6 +13,8 @@ pub const MOUNT_UNIFIED: &str = "mount --make-rprivate / && umount -R /sys/fs/cg
 pub enum Need {
     /// The kernel enforces AppArmor profiles.
     AppArmor,
+    /// The profile [`APPARMOR_PROFILE`] is loaded.
+    AppArmorProfile,
     /// The kernel enforces SELinux labels.
     Selinux,
     /// Controllers are mounted as cgroup v1 hierarchies.
@@ -43,6 +45,9 @@ pub enum Need {
     GuestToolchain,
 }
 
+/// The profile that Docker loads, under which a process may read /proc and its own files.
+pub const APPARMOR_PROFILE: &str = "docker-default";
+
 impl Need {
     /// Why this machine cannot meet the need; `None` if it can.
     pub fn missing(self) -> Option<String> {
@@ -51,6 +56,14 @@ impl Need {
             Need::AppArmor => unless(
                 Path::new("/sys/kernel/security/apparmor/profiles").exists(),
                 "this kernel has no AppArmor",
+            ),
+            Need::AppArmorProfile => unless(
+                std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").is_ok_and(|profiles| {
+                    profiles
+                        .lines()
+                        .any(|line| line == format!("{APPARMOR_PROFILE} (enforce)"))
+                }),
+                "the AppArmor profile of Docker is not loaded on this machine",
             ),
             Need::Selinux => unless(
                 std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1"),

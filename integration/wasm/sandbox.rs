@@ -1,6 +1,8 @@
 //! What a guest cannot reach, and what confines its process.
 
 use super::*;
+use crate::harness::Need;
+use crate::harness::facts::APPARMOR_PROFILE;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -12,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         test!(memory_limit_traps_or_refuses),
         test!(waiting_guest_holds_little_memory),
         test!(other_user),
+        test!(apparmor_profile_of_a_guest).needs(Need::AppArmorProfile),
         test!(user_namespace),
     ]
 }
@@ -142,6 +145,20 @@ fn waiting_guest_holds_little_memory(case: &Case) {
         "{} kB running",
         private_dirty(&container)
     );
+}
+
+/// A guest has no execve(2) at which the kernel would put the profile on.
+fn apparmor_profile_of_a_guest(case: &Case) {
+    let container = guest_with(case, "sleep", &[], |config| {
+        config["process"]["apparmorProfile"] = json!(APPARMOR_PROFILE);
+    });
+    container.run_detached();
+    let path = format!("/proc/{}/attr/current", container.pid());
+    eventually("the guest is under its profile", || {
+        let label = fs::read_to_string(&path).expect("the process lives");
+        label.starts_with(APPARMOR_PROFILE).then_some(())
+    });
+    container.delete_with(&["--force"]).ok();
 }
 
 fn other_user(case: &Case) {
