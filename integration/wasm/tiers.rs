@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         test!(optimised_code_comes_though_the_container_is_gone),
         test!(optimiser_is_held_by_the_containers_limits),
         test!(optimiser_takes_nothing_from_a_small_container),
+        test!(held_compiler_keeps_nobody_from_starting),
         test!(killed_compiler_is_followed_by_another),
         test!(compiler_killed_twice_fails_its_start_and_no_other),
         test!(killed_optimiser_is_started_again_by_the_next_start),
@@ -209,20 +210,35 @@ fn optimiser_takes_nothing_from_a_small_container(case: &Case) {
     assert_eq!(tiers(case), ["baseline"]);
 }
 
+/// A container that gets no processor time holds the lock of what it compiles.
+fn held_compiler_keeps_nobody_from_starting(case: &Case) {
+    let mut command = large_guest(case, "hello", &[], |_| {}).command("run", &[]);
+    command.env("WRUN_HOLD", "compiler:entered");
+    let run = case.start(command);
+    let compiler = held_optimiser(case);
+    let other = large_guest(case, "hello", &[], |_| {}).run().ok();
+    assert!(other.stdout.contains("Hello from Wasm"));
+    send(compiler, Signal::KILL);
+    send(next_held(case, compiler), Signal::KILL);
+    run.wait().error();
+    wait_for_optimised(case);
+}
+
+/// The compiler that is held after another was.
+fn next_held(case: &Case, before: i32) -> i32 {
+    eventually("another compiler takes its place", || {
+        Some(held_optimiser(case)).filter(|pid| *pid != before)
+    })
+}
+
 fn killed_compiler_is_followed_by_another(case: &Case) {
     let mut command = large_guest(case, "hello", &[], |_| {}).command("run", &[]);
     command.env("WRUN_HOLD", "compiler:entered");
     let run = case.start(command);
     let first = held_optimiser(case);
     send(first, Signal::KILL);
-    let second = eventually("another compiler takes its place", || {
-        Some(held_optimiser(case)).filter(|pid| *pid != first)
-    });
-    send(second, Signal::CONT);
-    // The compiler behind the start is held as well.
-    send(held_optimiser(case), Signal::CONT);
+    send(next_held(case, first), Signal::CONT);
     assert!(run.wait().ok().stdout.contains("Hello from Wasm"));
-    wait_for_optimised(case);
 }
 
 fn compiler_killed_twice_fails_its_start_and_no_other(case: &Case) {
@@ -235,15 +251,14 @@ fn compiler_killed_twice_fails_its_start_and_no_other(case: &Case) {
     let second = large_guest(case, "hello", &[], |_| {});
     let waiting = case.start(second.command("run", &[]));
     eventually("the second start waits for the first", || {
-        let locks = fs::read_to_string("/proc/locks").expect("the kernel's locks");
-        let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", waiting.pid());
-        locks.contains(&waits).then_some(())
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", waiting.pid())).ok()?;
+        let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        targets
+            .any(|path| path.extension().is_some_and(|own| own == "lock"))
+            .then_some(())
     });
     send(compiler, Signal::KILL);
-    let again = eventually("another compiler takes its place", || {
-        Some(held_optimiser(case)).filter(|pid| *pid != compiler)
-    });
-    send(again, Signal::KILL);
+    send(next_held(case, compiler), Signal::KILL);
     let error = run.wait().error();
     assert!(error.contains("memory limit"), "{error}");
     assert!(waiting.wait().ok().stdout.contains("Hello from Wasm"));

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -12,6 +13,12 @@ use super::key::Key;
 
 /// The lock of the one compilation, of all on the host, that goes on for a container that has ended.
 pub const ORPHAN: &str = "orphan";
+
+/// How long a start waits for another that compiles the same.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at a lock that another holds; that long a start may be late.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// Held while one process compiles for a key; others wait for it.
 pub struct Lock<'a> {
@@ -42,15 +49,29 @@ impl Claim {
 }
 
 impl Cache {
-    /// Waits until no other process compiles for this key.
+    /// Waits until no other process compiles for this key, or for [`PATIENCE`]: who holds the lock may be in a
+    /// container that gets little of the processor, or is frozen, and must not keep others from starting. They
+    /// then compile the same without it, and the first to end has its entry kept.
     pub fn lock(&self, key: &Key) -> Result<Lock<'_>, CacheError> {
         let name = key.file("lock");
         let error = self.error("lock", &name);
-        let file = self.lock_file(&name, FlockOperation::LockExclusive);
-        let file = file.map_err(|errno| error(errno.into()))?;
+        let file = self.open_file(&name, OFlags::RDWR | OFlags::CREATE);
+        let file = OwnedFd::from(file.map_err(|errno| error(errno.into()))?);
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(1);
+        let held = loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break true,
+                Err(Errno::AGAIN) if Instant::now() >= deadline => break false,
+                Err(Errno::AGAIN) => std::thread::sleep(pause),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(error(errno.into())),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
         Ok(Lock {
             cache: self,
-            claim: Some(Claim { name, file }),
+            claim: held.then_some(Claim { name, file }),
         })
     }
 
@@ -65,7 +86,7 @@ impl Cache {
     }
 
     fn claim(&self, name: String) -> Result<Option<Claim>, CacheError> {
-        match self.lock_file(&name, FlockOperation::NonBlockingLockExclusive) {
+        match self.lock_file(&name) {
             Ok(file) if self.is_named(&file, &name) => Ok(Some(Claim { name, file })),
             // Its last holder has just removed it: the work is done, or will be tried at the next start.
             Ok(_) | Err(Errno::AGAIN) => Ok(None),
@@ -73,8 +94,9 @@ impl Cache {
         }
     }
 
-    fn lock_file(&self, name: &str, operation: FlockOperation) -> Result<OwnedFd, Errno> {
+    fn lock_file(&self, name: &str) -> Result<OwnedFd, Errno> {
         let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
+        let operation = FlockOperation::NonBlockingLockExclusive;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation))?;
         Ok(file.into())
     }
