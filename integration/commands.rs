@@ -181,6 +181,10 @@ fn spec_writes_a_config_that_runs(case: &Case) {
     case.call(&["spec", "--bundle", &container.bundle()]).ok();
     container.edit(|config| {
         assert_eq!(config["process"]["args"], json!(["sh"]));
+        let namespaces = config["linux"]["namespaces"].as_array().expect("a list");
+        // On v1 a program sees the host's paths, as ever.
+        let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        assert_eq!(namespaces.contains(&json!({ "type": "cgroup" })), unified);
         assert_eq!(config["process"]["terminal"], true);
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(["echo", "it runs"]);

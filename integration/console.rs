@@ -14,6 +14,8 @@ pub fn tests() -> Vec<Test> {
         test!(console_is_the_terminal),
         test!(console_size_of_the_config),
         test!(foreground_copies_both_ways),
+        test!(foreground_into_a_pipe_keeps_line_ends)
+            .wrun_only("runc wants a terminal as its own standard input"),
         test!(foreground_has_the_size_of_the_outer_terminal),
         test!(foreground_follows_a_change_of_size),
         test!(foreground_restores_the_outer_terminal),
@@ -83,6 +85,11 @@ fn console_size_of_the_config(case: &Case) {
         config["process"]["consoleSize"] = json!({ "height": 41, "width": 123 });
     });
     start(case, &container).expect("41 123");
+}
+
+fn foreground_into_a_pipe_keeps_line_ends(case: &Case) {
+    let container = case.script_with("echo one; echo two", on_a_terminal);
+    assert_eq!(container.run().ok().stdout, "one\ntwo\n");
 }
 
 fn foreground_copies_both_ways(case: &Case) {

@@ -10,6 +10,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(order),
         test!(namespaces_of_each),
+        test!(create_container_hooks_start_in_the_root),
         test!(state_on_standard_input),
         test!(arguments_and_environment),
         test!(several_of_one_kind_run_in_order),
@@ -137,6 +138,15 @@ fn namespaces_of_each(case: &Case) {
         let line = format!("{kind} {}", expected.join(" "));
         assert!(text.lines().any(|own| own == line), "{line:?} is not in\n{text}");
     }
+}
+
+fn create_container_hooks_start_in_the_root(case: &Case) {
+    let container = with_hooks(case, &["true"], &["createContainer"], "pwd >$LOG");
+    live(&container);
+    assert_eq!(
+        container.read("log").trim(),
+        container.rootfs("").to_string_lossy().trim_end_matches('/')
+    );
 }
 
 fn state_on_standard_input(case: &Case) {

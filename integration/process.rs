@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         test!(working_directory),
         test!(environment_is_that_of_the_config),
         test!(home_comes_from_passwd),
+        test!(last_value_of_a_variable_counts),
         test!(passwd_that_is_no_file_is_not_read).wrun_only("runc waits at a pipe for somebody who writes"),
         test!(change_of_user_leaves_init_undumpable)
             .wrun_only("runc's init is what the host's setting makes it"),
@@ -273,6 +274,16 @@ fn environment_is_that_of_the_config(case: &Case) {
     let mut lines = output.lines();
     lines.sort_unstable();
     assert_eq!(lines, ["EMPTY=", "HOME=/elsewhere", "ONE=1", "TWO=a=b c"]);
+}
+
+fn last_value_of_a_variable_counts(case: &Case) {
+    let container = case.container_with(&["/bin/env"], |config| {
+        config["process"]["env"] = json!(["ONE=1", "TWO=2", "ONE=3", "HOME="]);
+    });
+    let output = container.run().ok();
+    let mut lines = output.lines();
+    lines.sort_unstable();
+    assert_eq!(lines, ["HOME=/root", "ONE=3", "TWO=2"]);
 }
 
 fn home_comes_from_passwd(case: &Case) {

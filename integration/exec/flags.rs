@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(terminal_to_a_console_socket),
         test!(terminal_in_the_foreground),
         test!(cgroup_flag).needs(Need::CgroupV1),
+        test!(cgroup_flag_with_an_unknown_controller),
         test!(apparmor_flag).needs(Need::AppArmor),
         test!(process_label_flag).needs(Need::Selinux),
         test!(ignore_paused_flag),
@@ -323,6 +324,12 @@ fn cgroup_flag(case: &Case) {
     );
     let refused = container.exec_with(&["--cgroup", "../../escape"], &["true"]);
     assert!(!refused.status.success(), "{refused}");
+}
+
+fn cgroup_flag_with_an_unknown_controller(case: &Case) {
+    let output = sleeper(case).exec_with(&["--cgroup", "nonsense:/"], &["true"]);
+    assert_ne!(output.code(), 0, "{output}");
+    assert!(output.stderr.contains("nonsense"), "{output}");
 }
 
 fn apparmor_flag(case: &Case) {

@@ -1,5 +1,7 @@
 //! Mounts: their options, sources and destinations.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 pub fn tests() -> Vec<Test> {
@@ -13,6 +15,8 @@ pub fn tests() -> Vec<Test> {
         test!(recursive_attributes),
         test!(read_only_dev_is_filled_first),
         test!(size_and_mode_of_a_tmpfs),
+        test!(mode_of_a_tmpfs_is_that_of_what_it_covers),
+        test!(destination_with_the_path_of_the_root),
         test!(copy_up_into_a_tmpfs),
         test!(id_mapped_mount).wrun_only("runc has id-mapped mounts from 1.2 on"),
         test!(destination_is_made),
@@ -59,6 +63,26 @@ fn flags_of_a_tmpfs(case: &Case) {
     let c = mount_at(&text, "/c");
     assert!(c.super_options.iter().any(|option| option == "sync"), "{c:?}");
     assert!(c.has("nosymfollow") || !case.runtime.ours, "{c:?}");
+}
+
+fn mode_of_a_tmpfs_is_that_of_what_it_covers(case: &Case) {
+    let container = case.script_with("stat -c %a /covered", |config| {
+        add_mount(config, "/covered", "tmpfs", "tmpfs", &["nodev"]);
+    });
+    fs::create_dir(container.rootfs("covered")).expect("a directory");
+    fs::set_permissions(container.rootfs("covered"), fs::Permissions::from_mode(0o711)).expect("its mode");
+    assert_eq!(container.run().ok().stdout, "711\n");
+}
+
+/// Some generators of configurations write it so.
+fn destination_with_the_path_of_the_root(case: &Case) {
+    let container = case.script("grep -c ' /mnt tmpfs ' /proc/mounts");
+    let destination = container.rootfs("mnt");
+    container.edit(|config| {
+        let destination = destination.to_str().expect("UTF-8");
+        add_mount(config, destination, "tmpfs", "tmpfs", &[]);
+    });
+    assert_eq!(container.run().ok().stdout, "1\n");
 }
 
 fn flags_of_a_bind_mount(case: &Case) {

@@ -81,6 +81,16 @@ impl Cgroup {
     /// # Errors
     /// A path that leads out of the container's cgroup or that is not there.
     pub fn entry_for_exec(&self, subs: &[String], init: i32) -> Result<Entry, CgroupError> {
+        for sub in subs {
+            let named = sub.split_once(':').map_or("", |(controllers, _)| controllers);
+            let known = |name: &str| name.is_empty() || self.trees.iter().any(|tree| tree.has(name));
+            if !named.split(',').all(known) {
+                return Err(CgroupError::SubCgroup {
+                    argument: sub.clone(),
+                    reason: "unknown controller before the colon",
+                });
+            }
+        }
         let mut trees = Vec::with_capacity(self.trees.len());
         for tree in &self.trees {
             let path = match sub_path(subs, tree)? {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize as _;
 
 use super::{Invocation, log::Log};
+use crate::host::Host;
 use crate::spec::example::example;
 
 /// Write an example config.json.
@@ -29,16 +30,17 @@ pub struct Spec {
 }
 
 impl Spec {
-    pub fn execute(&self, _invocation: &Invocation, _log: &Log) -> anyhow::Result<u8> {
+    pub fn execute(&self, invocation: &Invocation, _log: &Log) -> anyhow::Result<u8> {
         let rootless = self.rootless.then(|| {
             (
                 rustix::process::geteuid().as_raw(),
                 rustix::process::getegid().as_raw(),
             )
         });
+        let host = Host::probe(invocation.global.rootless);
         let mut text = Vec::new();
         let indent = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-        example(rootless)
+        example(rootless, host.unified_cgroup())
             .serialize(&mut serde_json::Serializer::with_formatter(&mut text, indent))
             .context("cannot write the example as JSON")?;
         text.push(b'\n');

@@ -12,7 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::process::{WaitId, WaitIdOptions};
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 use super::{ConsoleError, fail};
 use crate::sys::pidfd::send_signal;
@@ -184,6 +184,15 @@ pub fn copy_size(master: &OwnedFd) -> Result<(), ConsoleError> {
     Ok(())
 }
 
+/// Lets the bytes that the program writes pass without a CR before every LF, as runc does for a terminal that
+/// it relays itself: a pipe behind us gets them so. Must come before the program starts.
+pub fn keep_line_ends(master: &OwnedFd) -> Result<(), ConsoleError> {
+    let action = "set the terminal's output modes";
+    let mut modes = rustix::termios::tcgetattr(master).map_err(fail(action))?;
+    modes.output_modes -= OutputModes::ONLCR;
+    rustix::termios::tcsetattr(master, OptionalActions::Now, &modes).map_err(fail(action))
+}
+
 /// Our terminal, in raw mode, and the container's, joined by two buffers.
 struct Pump {
     master: OwnedFd,
@@ -202,6 +211,8 @@ impl Pump {
             let before = rustix::termios::tcgetattr(stdin)?;
             let mut raw = before.clone();
             raw.make_raw();
+            // The container's terminal leaves line ends alone ([`keep_line_ends`]); ours makes of them what it made before.
+            raw.output_modes |= before.output_modes & OutputModes::OPOST;
             rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw)?;
             Some(before)
         } else {

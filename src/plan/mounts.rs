@@ -144,7 +144,14 @@ pub(super) fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Rootf
         .mounts
         .iter()
         .enumerate()
-        .map(|(index, mount)| build_mount(mount, index, options))
+        .map(|(index, mount)| {
+            build_mount(
+                mount,
+                index,
+                options,
+                &normalize(&options.bundle.join(&root.path)),
+            )
+        })
         .collect();
     if let Some(mount) = mounts
         .iter()
@@ -177,7 +184,7 @@ pub(super) fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Rootf
     })
 }
 
-fn build_mount(mount: &model::Mount, index: usize, options: &Options) -> Mount {
+fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Path) -> Mount {
     let parsed = &mount.options;
     let source = if parsed.remount {
         MountSource::Remount
@@ -198,7 +205,8 @@ fn build_mount(mount: &model::Mount, index: usize, options: &Options) -> Mount {
     };
     Mount {
         index,
-        destination: inside(&mount.destination),
+        // A destination that begins with the rootfs's own path is taken from there, as with runc.
+        destination: inside(mount.destination.strip_prefix(root).unwrap_or(&mount.destination)),
         source,
         attributes: parsed.attributes,
         recursive_attributes: parsed.recursive_attributes,

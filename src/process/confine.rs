@@ -3,6 +3,7 @@
 //!
 //! Why each step stands where it does is written at [`crate::security`].
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -248,7 +249,8 @@ impl Confinement<'_> {
 
     /// HOME is what programs take for granted; runc sets it from the image's passwd where it is missing.
     fn environment(&self) -> Vec<String> {
-        let mut env = self.process.env.clone();
+        let mut env = last_of_each_name(&self.process.env);
+        env.retain(|entry| entry != "HOME=");
         if !env.iter().any(|entry| entry.starts_with("HOME=")) {
             env.push(format!("HOME={}", program::home_of(self.process.user.uid)));
         }
@@ -299,6 +301,23 @@ impl Confinement<'_> {
     }
 }
 
+/// Of a name that is given twice the last value counts, in the first one's place, as with runc.
+fn last_of_each_name(given: &[String]) -> Vec<String> {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(given.len());
+    let mut env: Vec<String> = Vec::with_capacity(given.len() + 1);
+    for entry in given {
+        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+        match places.get(name) {
+            Some(place) => env[*place].clone_from(entry),
+            None => {
+                places.insert(name, env.len());
+                env.push(entry.clone());
+            }
+        }
+    }
+    env
+}
+
 fn step(action: &'static str) -> impl FnOnce(io::Error) -> ConfineError {
     move |source| ConfineError::Step(action, source)
 }
@@ -336,5 +355,16 @@ impl Confined {
             }
             Self::Nothing => Err(ConfineError::NoProcess),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_name_counts() {
+        let given = ["A=1", "B=2", "A=3", "C", "=x", "=y"].map(str::to_owned);
+        assert_eq!(last_of_each_name(&given), ["A=3", "B=2", "C", "=y"]);
     }
 }

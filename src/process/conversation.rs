@@ -217,6 +217,7 @@ fn hand_over(master: OwnedFd, socket: Option<&ConsoleSocket>) -> Result<Option<O
     let Some(socket) = socket else {
         // Before the program can ask for it.
         crate::console::copy_size(&master)?;
+        crate::console::keep_line_ends(&master)?;
         return Ok(Some(master));
     };
     // The name is what runc sends along; engines show it, at most.

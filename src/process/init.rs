@@ -272,7 +272,8 @@ impl Birth<'_> {
         // They get the caller's mask, not the one under which we make files of given modes.
         rustix::process::umask(umask);
         let hooks = &self.plan.hooks.create_container;
-        hooks::run(hooks, &state, "createContainer", Some(&self.plan.bundle))?;
+        // In the rootfs, as with runc: hooks name what they change by `./lib/…`.
+        hooks::run(hooks, &state, "createContainer", Some(&self.plan.rootfs.path))?;
         rustix::process::umask(Mode::empty());
         Ok(())
     }

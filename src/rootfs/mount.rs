@@ -78,7 +78,13 @@ pub fn mount(
                 open_tree(path, flags).map_err(at.fail("open the source"))?
             }
         },
-        MountSource::Filesystem { .. } => new_filesystem(&at, label)?,
+        MountSource::Filesystem { .. } => new_filesystem(
+            &at,
+            label,
+            inherited_mode(root, mount)
+                .map_err(at.fail("look at what it covers"))?
+                .as_deref(),
+        )?,
         MountSource::Cgroup => {
             cgroup_mount::mount(root, mount, cgroup)?;
             return Ok(None);
@@ -214,8 +220,25 @@ pub fn set_attributes(tree: BorrowedFd<'_>, attributes: Attributes, recursive: b
     mount_setattr(tree, recursive, &attr)
 }
 
+/// A tmpfs for which no mode is given has that of the directory it covers, as with runc; 1777 if there is none.
+fn inherited_mode(root: BorrowedFd<'_>, mount: &Mount) -> io::Result<Option<String>> {
+    let MountSource::Filesystem { fstype, data, .. } = &mount.source else {
+        return Ok(None);
+    };
+    if fstype != "tmpfs" || data.iter().any(|option| option.starts_with("mode=")) {
+        return Ok(None);
+    }
+    let place = match resolve::locate(root, &mount.destination) {
+        Ok(place) => place,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mode = rustix::fs::fstat(&place)?.st_mode & 0o7777;
+    Ok(Some(format!("mode={mode:o}")))
+}
+
 /// Makes a new instance of a file system, detached.
-fn new_filesystem(at: &Failing<'_>, label: Option<&str>) -> Result<OwnedFd, RootfsError> {
+fn new_filesystem(at: &Failing<'_>, label: Option<&str>, mode: Option<&str>) -> Result<OwnedFd, RootfsError> {
     let MountSource::Filesystem {
         fstype,
         source,
@@ -249,10 +272,11 @@ fn new_filesystem(at: &Failing<'_>, label: Option<&str>) -> Result<OwnedFd, Root
     let label = label
         .filter(|_| takes_context(fstype))
         .map(|label| format!("context={label}"));
-    for option in data.iter().chain(label.as_ref()) {
+    let given = data.iter().chain(label.as_ref()).map(String::as_str);
+    for option in given.chain(mode) {
         match option.split_once('=') {
             Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value),
-            None => rustix::mount::fsconfig_set_flag(&context, option.as_str()),
+            None => rustix::mount::fsconfig_set_flag(&context, option),
         }
         .map_err(|e| explain(e, option))?;
     }

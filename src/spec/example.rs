@@ -3,8 +3,12 @@
 use serde_json::{Value, json};
 
 /// The example; for a rootless container with the ids of its user (uid, gid), which become root inside.
-pub fn example(rootless: Option<(u32, u32)>) -> Value {
+pub fn example(rootless: Option<(u32, u32)>, unified_cgroup: bool) -> Value {
     let mut config = rootful();
+    // On v1, as with runc, the container sees the host's cgroup paths.
+    if !unified_cgroup && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    }
     if let Some((uid, gid)) = rootless {
         make_rootless(&mut config, uid, gid);
     }
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn both_examples_are_valid_without_a_warning() {
-        for example in [example(None), example(Some((1000, 1000)))] {
+        for example in [example(None, true), example(Some((1000, 1000)), false)] {
             let text = serde_json::to_vec(&example).unwrap();
             let spec = Spec::parse(&text, Path::new("config.json")).unwrap();
             assert_eq!(spec.warnings, Vec::<String>::new());
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn rootless_maps_the_user_and_has_no_network_of_its_own() {
-        let example = example(Some((1000, 100)));
+        let example = example(Some((1000, 100)), true);
         assert_eq!(example["linux"]["gidMappings"][0]["hostID"], 100);
         let text = example.to_string();
         assert!(!text.contains("gid=5") && !text.contains("network") && !text.contains("sysfs"));

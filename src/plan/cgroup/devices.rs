@@ -74,11 +74,12 @@ fn rule(device: &LinuxDeviceCgroup, index: usize) -> Result<DeviceRule, CgroupPl
         }
     };
     let access = device.access().as_deref().unwrap_or_default();
-    if access.is_empty() || access.bytes().any(|byte| !b"rwm".contains(&byte)) {
+    // Further letters mean nothing, as with runc: there are configurations with "rwa".
+    if !access.contains(['r', 'w', 'm']) {
         return Err(invalid(
             &property("access"),
             format!("{access:?}"),
-            "it is one or more of the letters r, w and m",
+            "it has at least one of the letters r, w and m",
         ));
     }
     let rule = DeviceRule {

@@ -455,7 +455,7 @@ fn device_rules_that_cannot_be_kept_are_refused() {
             "devices[0].access",
         ),
         (
-            r#"{"allow": true, "type": "c", "access": "rx"}"#,
+            r#"{"allow": true, "type": "c", "access": "x"}"#,
             "devices[0].access",
         ),
         (r#"{"allow": true, "type": "c"}"#, "devices[0].access"),
