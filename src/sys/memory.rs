@@ -7,3 +7,19 @@ pub fn give_back() {
     // SAFETY: the call takes a number and looks at the allocator's own state only.
     unsafe { libc::malloc_trim(0) };
 }
+
+/// Bytes of stack below the caller's that are given back at most; more than any call of ours has gone down.
+const STACK: usize = 1 << 20;
+
+/// Returns the pages of the calling thread's stack that earlier, deeper calls have written (madvise(2)).
+///
+/// For a process that waits for long where it is: they are its own, and count for as long as it lives.
+pub fn give_back_stack() {
+    let here = 0u8;
+    let page = rustix::param::page_size();
+    // Two pages are left for the frames of this call itself.
+    let end = ((&raw const here).addr() & !(page - 1)) - 2 * page;
+    // SAFETY: nothing that lives is below the frames of the running call, and this stack is this thread's alone; pages
+    // that are needed again come back zeroed. What is not mapped of the range is an error that changes nothing.
+    unsafe { libc::madvise((end - STACK) as *mut libc::c_void, STACK, libc::MADV_DONTNEED) };
+}

@@ -18,7 +18,7 @@ use super::verdict::{self, Circumstances};
 use super::{engine, guest_filter, sockets, stdio};
 use crate::plan::{GuestOptions, TIMEOUT};
 use crate::sys::wasm_code::{self, TrustedCode};
-use crate::sys::{escape, name_lookup, signal, timer};
+use crate::sys::{escape, memory, name_lookup, signal, timer};
 use crate::workload::exit;
 
 /// What the plan gives a guest.
@@ -159,6 +159,7 @@ impl Loaded {
             _ => return self.run_alone(&guest, limits),
         };
         let server = http::Server::new(&self.engine, &component, wasi, settings(guest, size)?)?;
+        memory::give_back_stack();
         confine(guest_filter::INTERNET)?;
         escape::attempt_if_asked();
         server.run()
@@ -172,6 +173,7 @@ impl Loaded {
             .build()?;
         let outcome = runtime.block_on(async {
             let surroundings = surroundings(guest, limits)?;
+            memory::give_back_stack();
             // Last before any code of the guest's can run; all code is mapped by now.
             confine(self.families())?;
             escape::attempt_if_asked();
