@@ -42,6 +42,8 @@ pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>, rounds: u
         };
         let mut samples: Vec<Samples> = columns.iter().map(|_| Samples::default()).collect();
         cold_starts(place, ours, &bundles, cold, &mut samples);
+        // A busy processor makes every start slower, and the compiler behind the last cold one may be at work yet.
+        wait_for_compilers();
         // Leaves the cache warm.
         time(run(place, ours, &bundles.optimized));
         for _ in 0..rounds {
@@ -82,6 +84,20 @@ fn cold_starts(place: &Place, ours: &Runtime, bundles: &Bundles, rounds: usize, 
         }
     }
     place.clear_cache();
+}
+
+/// Until no compiler of wrun's is at work on this machine.
+fn wait_for_compilers() {
+    let at_work = || {
+        let processes = std::fs::read_dir("/proc").expect("the processes");
+        let mut names = processes
+            .flatten()
+            .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
+        names.any(|name| name.trim() == "wrun-compiler")
+    };
+    while at_work() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 fn of_wasmtime(place: &Place, program: &Path, guest: &str, cached: bool) -> Command {
