@@ -49,7 +49,7 @@ impl Claim {
 }
 
 impl Cache {
-    /// Waits until no other process compiles for this key, or for [`PATIENCE`]: who holds the lock may be in a
+    /// Waits until no other process compiles for this key, or for `PATIENCE`: who holds the lock may be in a
     /// container that gets little of the processor, or is frozen, and must not keep others from starting. They
     /// then compile the same without it, and the first to end has its entry kept.
     pub fn lock(&self, key: &Key) -> Result<Lock<'_>, CacheError> {

@@ -105,9 +105,9 @@ pub fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
 /// What the container gives a guest; each kind makes its own context of it.
 pub struct Surroundings {
     pub wasi: WasiCtxBuilder,
-    /// For [`Limits::apply`].
+    /// For `Limits::apply`.
     pub limits: Limits,
-    /// For [`core_dump::leave`](super::core_dump::leave).
+    /// For `core_dump::leave`.
     pub core_dump: Option<Wanted>,
 }
 

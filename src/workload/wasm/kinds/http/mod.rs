@@ -11,7 +11,7 @@
 //!
 //! Each level is bounded ([`limits`]) by a constant of ours and by the container's memory, so what comes
 //! faster than it can be answered waits with the client. A client that is silent in the middle of a request or
-//! an answer loses its connection ([`patience`]).
+//! an answer loses its connection (`patience`).
 //!
 //! SIGTERM, SIGINT and SIGQUIT stop the server as `docker stop` users know it of native ones: no new
 //! connections, what was asked for is answered, exit code 0. The engine kills it when that takes longer than
