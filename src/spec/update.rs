@@ -128,18 +128,14 @@ pub fn from_json(
 ) -> Result<Update, SpecError> {
     let mut change: Value = deserialize(change, change_file)?;
     check(&mut change, change_file)?;
-    let mut config: Value = deserialize(config, config_file)?;
+    let mut config: Map<String, Value> = deserialize(config, config_file)?;
     let check_memory = change["memory"]["checkBeforeUpdate"] == true;
     let mut warnings = Vec::new();
     keep_what_is_asked(&mut change, &mut warnings);
 
-    let linux = object(&mut config, "linux");
-    let kept = linux
-        .entry("resources")
-        .or_insert_with(|| Value::Object(Map::new()));
-    if kept.is_null() {
-        *kept = Value::Object(Map::new());
-    }
+    let linux = object(&mut config, "linux", config_file)?;
+    object(linux, "resources", config_file)?;
+    let kept = &mut linux["resources"];
     forget_what_ends(kept, &change);
     merge(kept, &change);
     let mut written = change;
@@ -187,15 +183,20 @@ fn check(change: &mut Value, file: &Path) -> Result<(), SpecError> {
 }
 
 /// The object under a key, made where there is none.
-fn object<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
-    let member = &mut value[key];
-    if !member.is_object() {
+fn object<'a>(
+    config: &'a mut Map<String, Value>,
+    key: &'static str,
+    file: &Path,
+) -> Result<&'a mut Map<String, Value>, SpecError> {
+    let member = config.entry(key).or_insert(Value::Null);
+    if member.is_null() {
         *member = Value::Object(Map::new());
     }
-    match member {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made an object just now"),
-    }
+    member.as_object_mut().ok_or_else(|| SpecError::Invalid {
+        file: file.to_owned(),
+        field: key.to_owned(),
+        problem: "it is no JSON object".to_owned(),
+    })
 }
 
 /// Takes away what says nothing and what cannot be changed.

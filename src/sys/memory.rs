@@ -11,15 +11,20 @@ pub fn give_back() {
 /// Bytes of stack below the caller's that are given back at most; more than any call of ours has gone down.
 const STACK: usize = 1 << 20;
 
-/// Returns the pages of the calling thread's stack that earlier, deeper calls have written (madvise(2)).
+/// Returns the pages of the main thread's stack that earlier, deeper calls have written (madvise(2)); does nothing in
+/// other threads, whose stacks may be too small for that.
 ///
 /// For a process that waits for long where it is: they are its own, and count for as long as it lives.
 pub fn give_back_stack() {
+    if rustix::thread::gettid() != rustix::process::getpid() {
+        return;
+    }
     let here = 0u8;
     let page = rustix::param::page_size();
     // Two pages are left for the frames of this call itself.
     let end = ((&raw const here).addr() & !(page - 1)) - 2 * page;
-    // SAFETY: nothing that lives is below the frames of the running call, and this stack is this thread's alone; pages
-    // that are needed again come back zeroed. What is not mapped of the range is an error that changes nothing.
+    // SAFETY: nothing that lives is below the frames of the running call, and this stack is this thread's alone: the
+    // kernel leaves at least 128 MB below the main thread's for it to grow, and maps nothing else there by itself.
+    // Pages that are needed again come back zeroed. What is not mapped of the range is an error that changes nothing.
     unsafe { libc::madvise((end - STACK) as *mut libc::c_void, STACK, libc::MADV_DONTNEED) };
 }

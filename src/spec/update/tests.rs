@@ -165,3 +165,18 @@ fn what_is_wrong_is_named() {
         "new.json: memory.limit has a wrong value"
     );
 }
+
+#[test]
+fn a_damaged_configuration_is_an_error() {
+    for damaged in ["[]", "7", r#"{"linux": []}"#, r#"{"linux": {"resources": []}}"#] {
+        let error = from_json(
+            b"{}",
+            Path::new("new.json"),
+            &Schemata::default(),
+            damaged.as_bytes(),
+            Path::new("config.json"),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("config.json"), "{damaged}: {error}");
+    }
+}
