@@ -11,37 +11,75 @@ use crate::harness::{Case, Container, Need, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(path_of_the_config),
+        test!(path_of_the_config).covers(&["linux.cgroupsPath"]),
         test!(path_is_the_id_by_default),
-        test!(two_containers_below_one_parent),
-        test!(memory).needs(Need::CgroupV1),
-        test!(cpu).needs(Need::CgroupV1),
-        test!(cpuset),
-        test!(pids),
-        test!(devices).needs(Need::CgroupV1),
-        test!(memory_limit_bites),
-        test!(pids_limit_bites),
-        test!(cpu_quota_bites),
+        test!(two_containers_below_one_parent).covers(&["linux.cgroupsPath"]),
+        test!(memory)
+            .covers(&["linux.resources.memory.{limit,reservation,swappiness}"])
+            .needs(Need::CgroupV1),
+        test!(cpu)
+            .covers(&["linux.resources.cpu.{shares,quota,period}"])
+            .needs(Need::CgroupV1),
+        test!(cpuset).covers(&["linux.resources.cpu.{cpus,mems}"]),
+        test!(pids).covers(&["linux.resources.pids.limit"]),
+        test!(devices)
+            .covers(&[
+                "linux.resources.devices.{allow,type,major,minor,access}",
+                "linux.resources.devices.type=c",
+            ])
+            .needs(Need::CgroupV1),
+        test!(memory_limit_bites).covers(&["linux.resources.memory.{limit,swap}"]),
+        test!(pids_limit_bites).covers(&["linux.resources.pids.limit"]),
+        test!(cpu_quota_bites).covers(&["linux.resources.cpu.{quota,period}"]),
         test!(device_is_denied),
-        test!(device_is_allowed),
+        test!(device_is_allowed).covers(&[
+            "linux.resources.devices.{allow,type,major,minor,access}",
+            "linux.resources.devices.type=c",
+        ]),
         test!(zero_and_minus_one_are_no_limits).needs(Need::CgroupV1),
-        test!(unified_on_v1_is_refused).needs(Need::CgroupV1),
+        test!(unified_on_v1_is_refused)
+            .covers(&["linux.resources.unified"])
+            .needs(Need::CgroupV1),
         test!(cgroup_made_inside_is_removed),
         test!(limit_below_the_use_is_refused).needs(Need::CgroupV1),
         test!(lifecycle_on_v2).unified(),
         test!(device_is_denied_on_v2).unified(),
-        test!(device_is_allowed_on_v2).unified(),
+        test!(device_is_allowed_on_v2)
+            .covers(&[
+                "linux.resources.devices.{allow,type,major,minor,access}",
+                "linux.resources.devices.type=c",
+            ])
+            .unified(),
         test!(exec_on_v2).unified(),
         test!(pause_and_resume_on_v2).unified(),
         test!(kill_all_on_v2).unified(),
         test!(cgroup_made_inside_is_removed_on_v2).unified(),
-        test!(unified_on_v2).unified(),
-        test!(hugetlb_on_v2).unified(),
+        test!(unified_on_v2)
+            .covers(&["linux.resources.unified"])
+            .unified(),
+        test!(hugetlb_on_v2)
+            .covers(&["linux.resources.hugepageLimits.{pageSize,limit}"])
+            .unified(),
         test!(controller_that_v2_lacks_is_refused).unified(),
-        test!(limits_on_v2).needs(Need::CgroupV2),
+        test!(limits_on_v2)
+            .covers(&[
+                "linux.resources.memory.{limit,swap,reservation}",
+                "linux.resources.cpu.{shares,quota,period,cpus,mems}",
+                "linux.resources.pids.limit",
+                "linux.resources.unified",
+            ])
+            .needs(Need::CgroupV2),
         test!(no_limits_on_v2).needs(Need::CgroupV2),
-        test!(systemd_scope).needs(Need::Systemd),
+        test!(systemd_scope)
+            .covers(&["linux.cgroupsPath"])
+            .needs(Need::Systemd),
         test!(limits_of_a_systemd_scope)
+            .covers(&[
+                "linux.resources.memory.{limit,swap,reservation}",
+                "linux.resources.cpu.{shares,quota,period,cpus,mems}",
+                "linux.resources.pids.limit",
+                "linux.resources.unified",
+            ])
             .needs(Need::Systemd)
             .needs(Need::CgroupV2),
         test!(systemd_scope_is_free_again_after_a_failure).needs(Need::Systemd),

@@ -11,8 +11,8 @@ use crate::harness::{Case, Container, Test, test};
 pub fn tests() -> Vec<Test> {
     vec![
         test!(console_socket_receives_the_master),
-        test!(console_is_the_terminal),
-        test!(console_size_of_the_config),
+        test!(console_is_the_terminal).covers(&["process.terminal"]),
+        test!(console_size_of_the_config).covers(&["process.consoleSize.{height,width}"]),
         test!(foreground_copies_both_ways),
         test!(foreground_into_a_pipe_keeps_line_ends)
             .wrun_only("runc wants a terminal as its own standard input"),

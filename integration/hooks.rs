@@ -8,10 +8,12 @@ use crate::harness::{Case, Container, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(order),
+        test!(order).covers(&[
+            "hooks.{prestart,createRuntime,createContainer,startContainer,poststart,poststop}.path",
+        ]),
         test!(namespaces_of_each),
         test!(create_container_hooks_start_in_the_root),
-        test!(state_on_standard_input),
+        test!(state_on_standard_input).covers(&["annotations"]),
         test!(arguments_and_environment),
         test!(several_of_one_kind_run_in_order),
         test!(network_can_be_set_up_by_prestart),

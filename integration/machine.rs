@@ -17,31 +17,48 @@ const NOT_IN_RUNC_1_1_RDT: &str = "runc 1.1 knows neither monitoring groups nor 
 pub fn tests() -> Vec<Test> {
     vec![
         test!(exec_runs_on_the_final_cpus)
+            .covers(&["process.execCPUAffinity.final"])
             .needs(Need::TwoCpus)
             .wrun_only(NOT_IN_RUNC_1_1),
         test!(exec_with_a_process_file_may_have_other_cpus)
+            .covers(&["process.execCPUAffinity.final"])
             .needs(Need::TwoCpus)
             .wrun_only(NOT_IN_RUNC_1_1),
-        test!(exec_on_cpus_that_are_not_there_fails).wrun_only(NOT_IN_RUNC_1_1),
+        test!(exec_on_cpus_that_are_not_there_fails)
+            .covers(&["process.execCPUAffinity.{initial,final}"])
+            .wrun_only(NOT_IN_RUNC_1_1),
         test!(memory_policy_of_all_processes)
+            .covers(&[
+                "linux.memoryPolicy.{mode,nodes}",
+                "linux.memoryPolicy.mode=MPOL_BIND",
+            ])
             .needs(Need::Numa)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(memory_policy_in_a_user_namespace)
+            .covers(&[
+                "linux.memoryPolicy.{mode,nodes}",
+                "linux.memoryPolicy.mode=MPOL_BIND",
+            ])
             .needs(Need::Numa)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(memory_policy_on_an_absent_node_fails)
+            .covers(&["linux.memoryPolicy.nodes"])
             .needs(Need::Numa)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(network_device_with_its_addresses)
+            .covers(&["linux.netDevices.name"])
             .needs(Need::Veth)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(network_device_into_a_user_namespace)
+            .covers(&["linux.netDevices.name"])
             .needs(Need::Veth)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(network_device_into_a_joined_network)
+            .covers(&["linux.netDevices.name", "linux.namespaces.path"])
             .needs(Need::Veth)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(network_device_gets_a_free_number)
+            .covers(&["linux.netDevices.name"])
             .needs(Need::Veth)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(network_device_that_cannot_be_moved_stays_as_it_was)
@@ -51,12 +68,15 @@ pub fn tests() -> Vec<Test> {
             .needs(Need::Veth)
             .wrun_only(NOT_IN_RUNC_1_3),
         test!(rdt_without_resctrl_fails)
+            .covers(&["linux.intelRdt.closID"])
             .needs(Need::NoResctrl)
             .wrun_only("runc 1.1 passes over a closID where resctrl is not mounted"),
         test!(rdt_class_of_its_own)
+            .covers(&["linux.intelRdt.{schemata,enableMonitoring}"])
             .needs(Need::Resctrl)
             .wrun_only(NOT_IN_RUNC_1_1_RDT),
         test!(rdt_class_that_does_not_exist_fails)
+            .covers(&["linux.intelRdt.closID"])
             .needs(Need::Resctrl)
             .wrun_only(NOT_IN_RUNC_1_1_RDT),
     ]

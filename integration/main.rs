@@ -16,6 +16,7 @@ mod lifecycle;
 mod machine;
 mod namespaces;
 mod process;
+mod properties;
 mod rootfs;
 mod rootless;
 mod seccomp;
@@ -53,5 +54,6 @@ fn main() -> ExitCode {
     suite.add("docker::wasm", docker::wasm_tests());
     suite.add("rootless", rootless::tests());
     suite.add("errors", errors::tests());
+    suite.add_checks(properties::trials);
     suite.run()
 }

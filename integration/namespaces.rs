@@ -10,33 +10,46 @@ use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(new_ones_differ_from_the_host),
-        test!(left_out_ones_are_the_host_s),
-        test!(network_joined_by_path),
-        test!(network_joined_by_a_pinned_file),
-        test!(ipc_and_uts_joined_by_path),
-        test!(pid_joined_by_path),
+        test!(new_ones_differ_from_the_host).covers(&[
+            "linux.namespaces.type",
+            "linux.namespaces.type={pid,network,ipc,uts,mount,cgroup}",
+        ]),
+        test!(left_out_ones_are_the_host_s).covers(&["linux.namespaces.type"]),
+        test!(network_joined_by_path).covers(&["linux.namespaces.path"]),
+        test!(network_joined_by_a_pinned_file).covers(&["linux.namespaces.path"]),
+        test!(ipc_and_uts_joined_by_path).covers(&["linux.namespaces.path"]),
+        test!(pid_joined_by_path).covers(&["linux.namespaces.path"]),
         test!(user_joined_by_path_with_its_network)
+            .covers(&["linux.namespaces.path"])
             .wrun_only("runc finds out a joined user namespace's map from 1.2 on"),
-        test!(user_joined_by_path_and_its_map_named),
+        test!(user_joined_by_path_and_its_map_named)
+            .covers(&["linux.namespaces.path", "linux.uidMappings.hostID"]),
         test!(cgroup_namespace_hides_the_host_s_path),
         test!(named_twice_is_refused),
         test!(loopback_is_up_in_a_new_network),
-        test!(id_map_of_a_range),
-        test!(id_map_of_several_entries),
+        test!(id_map_of_a_range).covers(&[
+            "linux.{uidMappings,gidMappings}.{hostID,containerID,size}",
+            "linux.namespaces.type=user",
+        ]),
+        test!(id_map_of_several_entries).covers(&["linux.uidMappings.{hostID,containerID,size}"]),
         test!(user_namespace_without_a_map_is_refused),
         test!(mapped_root_owns_its_terminals_and_mounts),
         test!(user_that_is_not_mapped_is_refused),
         test!(time_offsets)
+            .covers(&["linux.timeOffsets.{secs,nanosecs}", "linux.namespaces.type=time"])
             .needs(Need::TimeNamespace)
             .wrun_only("runc has time namespaces from 1.2 on"),
-        test!(time_offsets_without_a_namespace_are_refused).wrun_only("runc has time namespaces from 1.2 on"),
-        test!(host_name),
-        test!(host_name_without_a_namespace_is_refused),
-        test!(domain_name).wrun_only("runc sets the domain name from 1.2 on"),
-        test!(sysctl_of_a_namespace),
-        test!(sysctl_of_a_shared_namespace_is_refused),
-        test!(sysctl_that_does_not_exist_is_refused),
+        test!(time_offsets_without_a_namespace_are_refused)
+            .covers(&["linux.timeOffsets.secs"])
+            .wrun_only("runc has time namespaces from 1.2 on"),
+        test!(host_name).covers(&["hostname"]),
+        test!(host_name_without_a_namespace_is_refused).covers(&["hostname"]),
+        test!(domain_name)
+            .covers(&["domainname"])
+            .wrun_only("runc sets the domain name from 1.2 on"),
+        test!(sysctl_of_a_namespace).covers(&["linux.sysctl"]),
+        test!(sysctl_of_a_shared_namespace_is_refused).covers(&["linux.sysctl"]),
+        test!(sysctl_that_does_not_exist_is_refused).covers(&["linux.sysctl"]),
     ]
 }
 

@@ -9,35 +9,45 @@ use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(capability_sets_of_root),
-        test!(capability_sets_of_another_user),
-        test!(no_capabilities),
+        test!(capability_sets_of_root).covers(&["process.capabilities.{bounding,permitted,effective}"]),
+        test!(capability_sets_of_another_user).covers(&[
+            "process.capabilities.{bounding,permitted,effective,inheritable,ambient}",
+            "process.user.uid",
+        ]),
+        test!(no_capabilities)
+            .covers(&["process.capabilities.{bounding,permitted,effective,inheritable,ambient}"]),
         test!(bounding_set_holds_for_root),
-        test!(rlimits),
-        test!(rlimit_above_the_hard_limit).needs(Need::RaiseLimits),
+        test!(rlimits).covers(&["process.rlimits.{type,soft,hard}"]),
+        test!(rlimit_above_the_hard_limit)
+            .covers(&["process.rlimits.hard"])
+            .needs(Need::RaiseLimits),
         test!(rlimit_named_twice_is_refused),
-        test!(no_new_privileges),
-        test!(umask),
-        test!(user_and_group),
-        test!(additional_groups),
-        test!(no_additional_groups_clears_the_caller_s),
-        test!(oom_score),
-        test!(working_directory),
-        test!(environment_is_that_of_the_config),
+        test!(no_new_privileges).covers(&["process.noNewPrivileges"]),
+        test!(umask).covers(&["process.user.umask"]),
+        test!(user_and_group).covers(&["process.user.{uid,gid}"]),
+        test!(additional_groups).covers(&["process.user.additionalGids"]),
+        test!(no_additional_groups_clears_the_caller_s).covers(&["process.user.additionalGids"]),
+        test!(oom_score).covers(&["process.oomScoreAdj"]),
+        test!(working_directory).covers(&["process.cwd"]),
+        test!(environment_is_that_of_the_config).covers(&["process.env"]),
         test!(home_comes_from_passwd),
-        test!(last_value_of_a_variable_counts),
+        test!(last_value_of_a_variable_counts).covers(&["process.env"]),
         test!(passwd_that_is_no_file_is_not_read).wrun_only("runc waits at a pipe for somebody who writes"),
         test!(change_of_user_leaves_init_undumpable)
             .wrun_only("runc's init is what the host's setting makes it"),
-        test!(path_of_the_config_finds_the_program),
-        test!(relative_program_is_taken_from_the_working_directory),
-        test!(arguments_are_passed_as_they_are),
+        test!(path_of_the_config_finds_the_program).covers(&["process.{args,env}"]),
+        test!(relative_program_is_taken_from_the_working_directory).covers(&["process.{args,cwd}"]),
+        test!(arguments_are_passed_as_they_are).covers(&["process.args"]),
         test!(scripts_run_by_their_interpreter),
         test!(first_process_is_pid_1_and_leads_its_session),
         test!(signals_are_neither_blocked_nor_ignored),
-        test!(apparmor_profile).needs(Need::AppArmorProfile),
-        test!(apparmor_profile_that_is_not_loaded_is_refused),
-        test!(selinux_label).needs(Need::Selinux),
+        test!(apparmor_profile)
+            .covers(&["process.apparmorProfile"])
+            .needs(Need::AppArmorProfile),
+        test!(apparmor_profile_that_is_not_loaded_is_refused).covers(&["process.apparmorProfile"]),
+        test!(selinux_label)
+            .covers(&["process.selinuxLabel"])
+            .needs(Need::Selinux),
     ]
 }
 

@@ -7,19 +7,26 @@ use crate::harness::{Case, Test, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(errno),
-        test!(errno_is_eperm_by_default),
-        test!(default_action_with_an_allow_list),
-        test!(kill),
-        test!(arguments),
-        test!(masked_arguments),
-        test!(names_that_the_kernel_lacks_are_left_out),
-        test!(flags),
-        test!(unknown_flag_is_refused),
-        test!(other_architectures),
+        test!(errno).covers(&[
+            "linux.seccomp.syscalls.{names,action,errnoRet}",
+            "linux.seccomp.defaultAction=SCMP_ACT_ALLOW",
+            "linux.seccomp.syscalls.action=SCMP_ACT_ERRNO",
+        ]),
+        test!(errno_is_eperm_by_default).covers(&["linux.seccomp.syscalls.action=SCMP_ACT_ERRNO"]),
+        test!(default_action_with_an_allow_list).covers(&["linux.seccomp.defaultAction"]),
+        test!(kill).covers(&["linux.seccomp.syscalls.action={SCMP_ACT_KILL,SCMP_ACT_KILL_PROCESS}"]),
+        test!(arguments).covers(&["linux.seccomp.syscalls.args.{index,value,op}"]),
+        test!(masked_arguments).covers(&["linux.seccomp.syscalls.args.{index,value,valueTwo,op}"]),
+        test!(names_that_the_kernel_lacks_are_left_out).covers(&["linux.seccomp.syscalls.names"]),
+        test!(flags).covers(&["linux.seccomp.flags"]),
+        test!(unknown_flag_is_refused).covers(&["linux.seccomp.flags"]),
+        test!(other_architectures).covers(&["linux.seccomp.architectures"]),
         test!(without_no_new_privileges),
-        test!(notifications_are_handed_over),
-        test!(notification_without_a_listener_is_refused),
+        test!(notifications_are_handed_over).covers(&[
+            "linux.seccomp.{listenerPath,listenerMetadata}",
+            "linux.seccomp.syscalls.action=SCMP_ACT_NOTIFY",
+        ]),
+        test!(notification_without_a_listener_is_refused).covers(&["linux.seccomp.listenerPath"]),
         test!(same_filter_twice),
     ]
 }

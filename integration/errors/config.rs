@@ -6,7 +6,9 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(broken_json),
         test!(wrong_types),
-        test!(unknown_version).wrun_only("runc takes any version"),
+        test!(unknown_version)
+            .covers(&["ociVersion"])
+            .wrun_only("runc takes any version"),
         test!(no_config),
         test!(no_bundle),
         test!(missing_rootfs),

@@ -18,6 +18,7 @@ pub struct Test {
     needs: Vec<Need>,
     ours_only: Option<&'static str>,
     unified: bool,
+    covers: Vec<&'static str>,
 }
 
 impl Test {
@@ -29,6 +30,7 @@ impl Test {
             needs: Vec::new(),
             ours_only: None,
             unified: false,
+            covers: Vec::new(),
         }
     }
 
@@ -44,6 +46,13 @@ impl Test {
         self
     }
 
+    /// What it asserts of config.json, for the table in README.md: `process.user.uid`, several as `a.{b,c}`, values of
+    /// a closed set as `linux.namespaces.type=pid`, all that begins so as `windows.*`.
+    pub fn covers(mut self, properties: &[&'static str]) -> Self {
+        self.covers.extend(properties);
+        self
+    }
+
     /// Run in a pure cgroup v2 tree.
     pub fn unified(self) -> Self {
         Test {
@@ -51,6 +60,16 @@ impl Test {
             ..self.needs(Need::UnifiedTree)
         }
     }
+}
+
+/// A claim of a test to cover properties.
+pub struct Covered {
+    /// With its topic.
+    pub test: String,
+    /// As [`Test::covers`] takes them.
+    pub pattern: &'static str,
+    /// Whether a peer passes the test too.
+    pub on_runc: bool,
 }
 
 /// All trials, and what is to be said about those that do not run.
@@ -61,6 +80,7 @@ pub struct Suite {
     skipped: BTreeMap<String, Vec<String>>,
     /// Reasons, and the tests that only wrun can pass.
     ours_only: BTreeMap<&'static str, Vec<String>>,
+    covered: Vec<Covered>,
 }
 
 impl Suite {
@@ -71,6 +91,7 @@ impl Suite {
             trials: Vec::new(),
             skipped: BTreeMap::new(),
             ours_only: BTreeMap::new(),
+            covered: Vec::new(),
         }
     }
 
@@ -89,6 +110,11 @@ impl Suite {
             if let Some(reason) = test.ours_only {
                 self.ours_only.entry(reason).or_default().push(name.clone());
             }
+            self.covered.extend(test.covers.iter().map(|pattern| Covered {
+                test: name.clone(),
+                pattern,
+                on_runc: test.ours_only.is_none(),
+            }));
             let missing = if root {
                 test.needs.iter().find_map(|need| need.missing())
             } else {
@@ -111,6 +137,12 @@ impl Suite {
                 }
             }
         }
+    }
+
+    /// Adds trials of what the tests say about themselves.
+    pub fn add_checks(&mut self, checks: impl FnOnce(Vec<Covered>) -> Vec<Trial>) {
+        let covered = std::mem::take(&mut self.covered);
+        self.trials.extend(checks(covered));
     }
 
     /// Runs the trials that the command line asks for, and prints the account.

@@ -6,7 +6,10 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(default_devices_work),
         test!(default_links_in_dev),
-        test!(more_devices),
+        test!(more_devices).covers(&[
+            "linux.devices.{path,type,major,minor,fileMode,uid,gid}",
+            "linux.devices.type={b,c,p}",
+        ]),
         test!(terminals_are_new),
     ]
 }

@@ -6,27 +6,33 @@ use super::*;
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(flags_of_a_tmpfs),
-        test!(flags_of_a_bind_mount),
+        test!(flags_of_a_tmpfs).covers(&["mounts.{type,options}"]),
+        test!(flags_of_a_bind_mount).covers(&["mounts.{source,options}"]),
         test!(flags_of_a_bind_mount_are_cleared)
+            .covers(&["mounts.options"])
             .wrun_only("runc clears the flags of a source's mount from 1.2 on"),
-        test!(bind_mount_of_a_file),
-        test!(bind_mount_is_recursive_only_when_asked),
-        test!(recursive_attributes),
-        test!(read_only_dev_is_filled_first),
-        test!(size_and_mode_of_a_tmpfs),
+        test!(bind_mount_of_a_file).covers(&["mounts.{destination,source}"]),
+        test!(bind_mount_is_recursive_only_when_asked).covers(&["mounts.options"]),
+        test!(recursive_attributes).covers(&["mounts.options"]),
+        test!(read_only_dev_is_filled_first).covers(&["mounts.options"]),
+        test!(size_and_mode_of_a_tmpfs).covers(&["mounts.options"]),
         test!(mode_of_a_tmpfs_is_that_of_what_it_covers),
-        test!(destination_with_the_path_of_the_root),
-        test!(copy_up_into_a_tmpfs),
-        test!(id_mapped_mount).wrun_only("runc has id-mapped mounts from 1.2 on"),
-        test!(destination_is_made),
+        test!(destination_with_the_path_of_the_root).covers(&["mounts.destination"]),
+        test!(copy_up_into_a_tmpfs).covers(&["mounts.options"]),
+        test!(id_mapped_mount)
+            .covers(&[
+                "mounts.{uidMappings,gidMappings}.{hostID,containerID,size}",
+                "mounts.options",
+            ])
+            .wrun_only("runc has id-mapped mounts from 1.2 on"),
+        test!(destination_is_made).covers(&["mounts.destination"]),
         test!(destination_through_a_link_stays_inside),
         test!(destination_with_dots_stays_inside),
         test!(mounts_come_in_order),
         test!(same_destination_twice),
-        test!(sysfs_and_mqueue_are_of_the_container),
-        test!(unknown_option_is_refused),
-        test!(overlay_mount),
+        test!(sysfs_and_mqueue_are_of_the_container).covers(&["mounts.type"]),
+        test!(unknown_option_is_refused).covers(&["mounts.options"]),
+        test!(overlay_mount).covers(&["mounts.{type,options}"]),
     ]
 }
 

@@ -4,15 +4,21 @@ use super::*;
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(masked_file_and_directory),
-        test!(masked_path_that_is_missing),
-        test!(readonly_paths),
-        test!(readonly_root),
-        test!(root_outside_of_the_bundle),
+        test!(masked_file_and_directory).covers(&["linux.maskedPaths"]),
+        test!(masked_path_that_is_missing).covers(&["linux.{maskedPaths,readonlyPaths}"]),
+        test!(readonly_paths).covers(&["linux.readonlyPaths"]),
+        test!(readonly_root).covers(&["root.readonly"]),
+        test!(root_outside_of_the_bundle).covers(&["root.path"]),
         test!(root_on_a_mount_of_its_own),
-        test!(cgroup_mount).needs(Need::CgroupV1),
-        test!(cgroup_mount_in_a_cgroup_namespace).needs(Need::CgroupV1),
-        test!(cgroup_mount_on_v2).unified(),
+        test!(cgroup_mount)
+            .covers(&["mounts.{type,options}"])
+            .needs(Need::CgroupV1),
+        test!(cgroup_mount_in_a_cgroup_namespace)
+            .covers(&["mounts.type", "linux.namespaces.type=cgroup"])
+            .needs(Need::CgroupV1),
+        test!(cgroup_mount_on_v2)
+            .covers(&["mounts.{type,options}", "linux.namespaces.type=cgroup"])
+            .unified(),
     ]
 }
 

@@ -4,9 +4,11 @@ use super::*;
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test!(propagation_of_a_mount),
-        test!(propagation_from_the_host),
-        test!(propagation_of_the_root).wrun_only("runc gives the root its propagation from 1.3 on"),
+        test!(propagation_of_a_mount).covers(&["mounts.options"]),
+        test!(propagation_from_the_host).covers(&["mounts.options"]),
+        test!(propagation_of_the_root)
+            .covers(&["linux.rootfsPropagation"])
+            .wrun_only("runc gives the root its propagation from 1.3 on"),
         test!(nothing_of_the_host_is_mounted),
         test!(host_does_not_see_the_container_s_mounts),
     ]

@@ -11,7 +11,9 @@ pub fn tests() -> Vec<Test> {
             .wrun_only("runc ignores huge pages here"),
         test!(controller_that_v2_lacks_is_refused).unified(),
         test!(limits_on_v2).needs(Need::CgroupV2),
-        test!(check_before_update).needs(Need::CgroupV2),
+        test!(check_before_update)
+            .covers(&["linux.resources.memory.checkBeforeUpdate"])
+            .needs(Need::CgroupV2),
         test!(limits_of_a_systemd_scope)
             .needs(Need::Systemd)
             .needs(Need::CgroupV2),
