@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         test!(limits_by_options).needs(Need::CgroupV1),
         test!(limits_from_a_file).needs(Need::CgroupV1),
         test!(limits_from_standard_input),
+        test!(names_in_another_case),
         test!(minus_one_takes_limits_away).needs(Need::CgroupV1),
         test!(what_is_not_mentioned_stays).needs(Need::CgroupV1),
         test!(what_says_nothing_changes_nothing),
@@ -138,6 +139,20 @@ fn limits_from_standard_input(case: &Case) {
     command.stdin(fs::File::open(&file).expect("the input"));
     case.finish(command).ok();
     assert_file(&container, "pids", "pids.max", "55");
+}
+
+/// As Go's JSON takes them; passed over, they would leave a container without its limits.
+fn names_in_another_case(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        let root = config["root"].as_object_mut().expect("an object");
+        root.remove("readonly");
+        root.insert("readOnly".to_owned(), json!(true));
+        config["linux"]["resources"]["Pids"] = json!({ "LIMIT": 33 });
+    });
+    assert!(!container.exec(&["touch", "/file"]).status.success());
+    assert_file(&container, "pids", "pids.max", "33");
+    try_update_from(&container, &json!({ "PIDS": { "Limit": 12 } })).ok();
+    assert_file(&container, "pids", "pids.max", "12");
 }
 
 fn minus_one_takes_limits_away(case: &Case) {

@@ -9,6 +9,7 @@ pub mod example;
 pub mod guest_options;
 pub mod model;
 pub mod mount_options;
+mod names;
 pub mod update;
 mod validate;
 
@@ -91,6 +92,7 @@ pub fn check_exec(process: &Process, container: &Spec) -> Result<(), SpecError> 
 /// Deserializes, and on failure once more, to find out where: keeping track of the place costs time that
 /// good documents need not spend.
 fn deserialize<T: DeserializeOwned>(bytes: &[u8], file: &Path) -> Result<T, SpecError> {
+    let bytes = &*names::in_their_case(bytes);
     let parsed = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(_) => {
