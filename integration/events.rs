@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         test!(events_on_v2_end_with_the_container)
             .unified()
             .wrun_only("runc needs a memory controller"),
+        test!(events_end_with_the_cgroup),
         test!(created_and_paused_containers_have_figures),
         test!(stopped_containers_are_refused),
         test!(wrong_intervals_are_refused),
@@ -281,6 +282,22 @@ fn events_on_v2_end_with_the_container(case: &Case) {
     let events = start_watching(&container);
     container.kill("KILL").ok();
     events.wait().ok();
+}
+
+/// Its processes live on elsewhere, so that only the cgroup tells of the end.
+fn events_end_with_the_cgroup(case: &Case) {
+    if Need::CgroupV1.missing().is_some() && Need::CgroupV2.missing().is_some() {
+        return; // No memory controller.
+    }
+    let container = sleeper_with(case, |_| {});
+    let events = start_watching(&container);
+    let pid = container.pid().to_string();
+    let group = cgroup(&container, "memory");
+    fs::write(group.parent().expect("it has one").join("cgroup.procs"), &pid).expect("it is moved");
+    fs::remove_dir(&group).expect("nobody is in it");
+    events.wait().ok();
+    assert_eq!(container.status(), "running");
+    container.kill("KILL").ok();
 }
 
 fn created_and_paused_containers_have_figures(case: &Case) {

@@ -46,7 +46,7 @@ use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, Placement, Setting};
 pub use dbus::BusError;
 pub use entry::Entry;
 pub use error::CgroupError;
-pub use oom::OomWatch;
+pub use oom::{Notice, OomWatch};
 pub use room::Room;
 pub use stats::Stats;
 use tree::Tree;

@@ -18,6 +18,16 @@ use super::{Cgroup, CgroupError, file};
 #[derive(Debug)]
 pub struct OomWatch(Kind);
 
+/// What became of a cgroup since it was last asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    Nothing,
+    /// The kernel has killed a process in it.
+    Killed,
+    /// It was removed: nothing more will be told, and polling would not wait any more.
+    Gone,
+}
+
 #[derive(Debug)]
 enum Kind {
     V1 { notices: OwnedFd, control: PathBuf },
@@ -84,24 +94,29 @@ impl OomWatch {
         }
     }
 
-    /// Whether the kernel has killed since this was last asked. Does not wait. A cgroup that is gone has had
-    /// its last.
-    pub fn take(&mut self) -> bool {
+    /// What has happened since this was last asked. Does not wait.
+    pub fn take(&mut self) -> Notice {
         match &mut self.0 {
             Kind::V1 { notices, control } => loop {
                 match rustix::io::read(&*notices, &mut [0; 8]) {
+                    Ok(_) if control.exists() => return Notice::Killed,
                     // The removal of the cgroup is written into the eventfd as well.
-                    Ok(_) => return control.exists(),
+                    Ok(_) => return Notice::Gone,
                     Err(Errno::INTR) => {}
-                    Err(_) => return false,
+                    Err(_) => return Notice::Nothing,
                 }
             },
             Kind::V2 { events, seen } => {
+                // ENODEV: the directory was removed.
                 let Ok(text) = file::read_from(events.as_fd()) else {
-                    return false;
+                    return Notice::Gone;
                 };
                 let before = std::mem::replace(seen, kills(&text));
-                *seen > before
+                if *seen > before {
+                    Notice::Killed
+                } else {
+                    Notice::Nothing
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::stored::{init_pidfd, permitted, refuse, store};
 use super::{Context, Error};
-use crate::cgroup::{Cgroup, OomWatch};
+use crate::cgroup::{Cgroup, Notice, OomWatch};
 use crate::rdt;
 use crate::state::{Record, Refused, Verb};
 
@@ -52,7 +52,7 @@ fn stats_of(record: &Record) -> Result<Event, Error> {
     })
 }
 
-/// The events of a container from now until it stops.
+/// The events of a container from now until it stops, or has no cgroup any more.
 pub struct Events<'a> {
     context: &'a Context<'a>,
     record: Record,
@@ -86,18 +86,23 @@ impl<'a> Events<'a> {
         })
     }
 
-    /// Waits for the next event; `None` when the container has stopped.
+    /// Waits for the next event; `None` when there will be no more.
     pub fn wait_for_next(&mut self) -> Result<Option<Event>, Error> {
         while !self.ended {
             // However short the interval: the end must be seen.
             self.ended = self.poll(self.next.saturating_duration_since(Instant::now()))?;
             // Asked also at the end: the notice of the kill may come after the death.
-            if self.oom.as_mut().is_some_and(OomWatch::take) {
-                return Ok(Some(Event {
-                    kind: "oom",
-                    id: self.record.id.clone(),
-                    data: None,
-                }));
+            match self.oom.as_mut().map_or(Notice::Nothing, OomWatch::take) {
+                Notice::Nothing => {}
+                Notice::Killed => {
+                    return Ok(Some(Event {
+                        kind: "oom",
+                        id: self.record.id.clone(),
+                        data: None,
+                    }));
+                }
+                // Whoever took it away has moved the processes elsewhere, where nothing is measured. As runc.
+                Notice::Gone => self.ended = true,
             }
             if self.ended || Instant::now() < self.next {
                 continue;
