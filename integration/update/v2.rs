@@ -170,6 +170,19 @@ fn limits_of_a_systemd_scope(case: &Case) {
         let shown = systemctl(&["show", "-p", "TasksMax", &scope]);
         assert_eq!(shown.trim(), "TasksMax=infinity");
     }
+    // An idle cgroup takes no weight; one that is given a weight is idle no more.
+    if cgroup(&container, "").join("cpu.idle").exists() {
+        let resources = json!({ "unified": { "cpu.idle": "1", "cpu.weight": "8" } });
+        for output in [
+            try_update(&container, &["--cpu-share", "200", "--cpu-idle", "1"]),
+            try_update_from(&container, &resources),
+        ] {
+            assert!(output.stderr.contains("unable to apply both"), "{output}");
+            assert_file(&container, "", "cpu.idle", "1");
+            update(&container, &["--cpu-share", "200"]);
+            assert_file(&container, "", "cpu.idle", "0");
+        }
+    }
     // Idle is a weight to systemd, and must not outlive its end.
     if case.runtime.ours && cgroup(&container, "").join("cpu.idle").exists() {
         for idle in ["1", "0"] {

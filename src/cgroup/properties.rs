@@ -61,8 +61,6 @@ fn push_setting(
         (CgroupMode::V2, "memory.min") => "MemoryMin",
         (CgroupMode::V2, "memory.swap.max") => "MemorySwapMax",
         (CgroupMode::V2, "cpu.idle") => return push_idle(properties, value, version),
-        // One property for both: idle is weight 0, which a weight after it would take back.
-        (CgroupMode::V2, "cpu.weight") if version >= HAS_CPU_IDLE && is_idle(settings) => return,
         (CgroupMode::V2, "cpu.weight") => "CPUWeight",
         (CgroupMode::V2, "cpu.max") => return push_quota(properties, value, version),
         (CgroupMode::V2, "cpuset.cpus") => return push_cpuset(properties, "AllowedCPUs", value, version),
@@ -82,12 +80,6 @@ fn push_setting(
     };
     // A value that is no number is for the kernel to refuse, in words that name the setting.
     properties.extend(number.map(|number| (name.to_owned(), Value::Number(number))));
-}
-
-fn is_idle(settings: &[Setting]) -> bool {
-    settings
-        .iter()
-        .any(|setting| setting.file == "cpu.idle" && setting.value == "1")
 }
 
 fn push_idle(properties: &mut Vec<Property>, value: &str, version: u32) {
@@ -236,7 +228,7 @@ mod tests {
     fn idle_is_a_weight() {
         let idle = r#"{"cpu": {"idle": 1, "shares": 1024}}"#;
         assert_eq!(limits(idle, CgroupMode::V2, 252), [number("CPUWeight", 0)]);
-        assert_eq!(limits(idle, CgroupMode::V2, 251), [number("CPUWeight", 100)]);
+        assert_eq!(limits(idle, CgroupMode::V2, 251), []);
         assert_eq!(
             limits(r#"{"cpu": {"idle": 0}}"#, CgroupMode::V2, 252),
             [number("CPUWeight", INFINITY)]

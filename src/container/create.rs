@@ -105,7 +105,11 @@ fn plan(context: &Context<'_>, options: &CreateOptions, bundle: &Bundle, host: &
         systemd_cgroup: context.systemd_cgroup,
         wasm_required: context.wasm_required,
     };
-    Ok(Plan::new(&spec, &wanted, host)?)
+    let plan = Plan::new(&spec, &wanted, host)?;
+    if let Some(warning) = plan.cgroup.left_out {
+        (context.warn)(warning);
+    }
+    Ok(plan)
 }
 
 /// A terminal needs somewhere to go, and a socket a terminal, as in runc.

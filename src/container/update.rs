@@ -16,8 +16,11 @@ pub fn update(context: &Context<'_>, options: &UpdateOptions) -> Result<(), Erro
     let (record, _) = permitted(&entry, Verb::Update)?;
     let update = lay_over(&entry, options)?;
     update.warnings.iter().for_each(|warning| (context.warn)(warning));
-    let settings = cgroup::settings(&update.resources, record.placement.mode)
-        .map_err(crate::cgroup::CgroupError::from)?;
+    let mode = record.placement.mode;
+    let mut settings = cgroup::settings(&update.resources, mode).map_err(crate::cgroup::CgroupError::from)?;
+    if let Some(warning) = cgroup::leave_out_weight_of_idle(&mut settings, mode) {
+        (context.warn)(warning);
+    }
     let mut cgroup = Cgroup::open(&record.placement);
     if update.check_memory
         && let Some(memory) = update.resources.memory()

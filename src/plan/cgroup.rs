@@ -48,6 +48,9 @@ pub struct CgroupPlan {
     pub rootless: bool,
     /// Nobody asked for a cgroup (rootless, no path, no limits): where we may not make one, do without.
     pub optional: bool,
+    /// What was asked for in vain, for the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<&'static str>,
 }
 
 impl CgroupPlan {
@@ -200,10 +203,11 @@ pub fn build(
     rootless: bool,
 ) -> Result<CgroupPlan, CgroupPlanError> {
     let location = location::build(cgroups_path, id, mode, systemd, rootless)?;
-    let settings = match resources {
+    let mut settings = match resources {
         Some(resources) => settings(resources, mode)?,
         None => Vec::new(),
     };
+    let left_out = leave_out_weight_of_idle(&mut settings, mode);
     let device_rules = resources.and_then(|resources| resources.devices().as_deref());
     let devices = devices::rules(device_rules.unwrap_or_default())?;
     // Carried out later; evaluated here so that a rule nobody can keep fails before anything is made.
@@ -217,7 +221,20 @@ pub fn build(
         devices: Some(devices),
         rootless,
         optional,
+        left_out,
     })
+}
+
+/// An idle cgroup of v2 has a weight of its own, and the kernel takes no other (sched_group_set_shares in
+/// kernel/sched/fair.c). The one asked for with it is left out, and that is told, as runc does under systemd.
+pub fn leave_out_weight_of_idle(settings: &mut Vec<Setting>, mode: CgroupMode) -> Option<&'static str> {
+    let idle = settings.iter().rfind(|setting| setting.file == "cpu.idle");
+    if mode == CgroupMode::V1 || idle.is_none_or(|idle| idle.value.trim() != "1") {
+        return None;
+    }
+    let before = settings.len();
+    settings.retain(|setting| setting.file != "cpu.weight");
+    (settings.len() < before).then_some("unable to apply both cpu.weight and cpu.idle, ignoring cpu.weight")
 }
 
 /// What a cgroup of `mode` is written for these limits, in the order in which it is to be written: for a new

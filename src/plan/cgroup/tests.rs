@@ -168,8 +168,8 @@ fn cpu() {
     assert_eq!(
         v2(json),
         [
+            // Without the weight, which an idle cgroup does not take.
             "cpu.idle=1",
-            "cpu.weight=100",
             "cpu.max=50000 100000",
             "cpu.max.burst=0 ?",
             "cpuset.cpus=0-1",
