@@ -13,6 +13,9 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(path_of_the_config).covers(&["linux.cgroupsPath"]),
         test!(path_is_the_id_by_default),
+        test!(cgroup_that_is_lived_in_is_refused).wrun_only("runc did no more than warn before 1.2"),
+        test!(frozen_cgroup_is_refused),
+        test!(scope_that_is_lived_in_is_refused).needs(Need::Systemd),
         test!(two_containers_below_one_parent).covers(&["linux.cgroupsPath"]),
         test!(memory)
             .covers(&["linux.resources.memory.{limit,reservation,swappiness}"])
@@ -144,6 +147,55 @@ fn path_is_the_id_by_default(case: &Case) {
         !groups.is_empty() && groups.iter().all(|group| group.ends_with(&container.id)),
         "{groups:?}"
     );
+}
+
+fn cgroup_that_is_lived_in_is_refused(case: &Case) {
+    let in_it = |config: &mut Value| config["linux"]["cgroupsPath"] = json!(format!("/{}both", case.mark));
+    let first = sleeper_with(case, in_it);
+    let second = case.container_with(&["true"], in_it);
+    for output in [second.run(), second.try_create(&[])] {
+        let error = output.clone().code_is(1).error();
+        assert!(error.contains("container's cgroup is not empty"), "{output}");
+    }
+    assert_eq!(first.status(), "running");
+}
+
+fn frozen_cgroup_is_refused(case: &Case) {
+    let path = format!("{}frozen", case.mark);
+    let root = PathBuf::from("/sys/fs/cgroup");
+    let (dir, file, word) = match Need::CgroupV1.missing() {
+        None => (root.join("freezer"), "freezer.state", "FROZEN"),
+        Some(_) => (root, "cgroup.freeze", "1"),
+    };
+    let dir = dir.join(&path);
+    fs::create_dir(&dir).expect("a cgroup");
+    fs::write(dir.join(file), word).expect("it is frozen");
+    let container = case.container_with(&["true"], |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("/{path}"));
+    });
+    let output = container.run().code_is(1);
+    let error = output.error();
+    fs::remove_dir(&dir).expect("nobody is in it");
+    assert!(
+        error.contains("container's cgroup unexpectedly frozen"),
+        "{output}"
+    );
+    case.nothing_left();
+}
+
+/// Not only systemd says so, which would do it in its own words and after the container's process is made.
+fn scope_that_is_lived_in_is_refused(case: &Case) {
+    let first = scope_with(case, &case.mark, |_| {});
+    let second = case.container_with(&["true"], |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{}", case.mark));
+    });
+    let bundle = second.bundle();
+    let output = case.call(&["--systemd-cgroup", "run", "--bundle", &bundle, &second.id]);
+    let error = output.clone().code_is(1).error();
+    assert!(error.contains("container's cgroup is not empty"), "{output}");
+    assert_eq!(first.status(), "running");
+    first.delete_with(&["--force"]).ok();
+    case.nothing_left();
 }
 
 fn two_containers_below_one_parent(case: &Case) {
@@ -484,32 +536,21 @@ fn no_limits_on_v2(case: &Case) {
 
 /// A running container in a scope of `name`.
 pub fn scope_with<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
-    let container = in_scope(case, name, edit);
-    run_in_scope(&container);
-    container
-}
-
-/// A container whose config.json asks for a scope of `name`; it is not run yet.
-pub fn in_scope<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
-    case.container_with(&["sleep", "100"], |config| {
+    let container = case.container_with(&["sleep", "100"], |config| {
         config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{name}"));
         edit(config);
-    })
-}
-
-/// `run --detach` with systemd's driver.
-#[track_caller]
-pub fn run_in_scope(container: &Container) {
+    });
     let bundle = container.bundle();
-    let run = [
+    case.call(&[
         "--systemd-cgroup",
         "run",
         "--detach",
         "--bundle",
         &bundle,
         &container.id,
-    ];
-    container.case.call(&run).ok();
+    ])
+    .ok();
+    container
 }
 
 fn limits_of_a_systemd_scope(case: &Case) {

@@ -35,9 +35,16 @@ pub enum CgroupError {
     NoDevices,
     #[error(transparent)]
     Plan(#[from] CgroupPlanError),
-    #[error("{path} already has processes in it ({processes:?}); each container needs a cgroup of its own", path = path.display())]
+    // The first words of this one and the next are runc's, for which users' scripts look.
+    #[error(
+        "container's cgroup is not empty: {path} already has processes in it ({processes:?}); each container needs a cgroup of its own",
+        path = path.display()
+    )]
     InUse { path: PathBuf, processes: Vec<i32> },
-    #[error("{path} is frozen; thaw it or choose another linux.cgroupsPath", path = path.display())]
+    #[error(
+        "container's cgroup unexpectedly frozen: {path}; thaw it or choose another linux.cgroupsPath",
+        path = path.display()
+    )]
     Frozen { path: PathBuf },
     #[error("{path} could not be frozen", path = path.display())]
     NotFrozen { path: PathBuf },

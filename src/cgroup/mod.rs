@@ -98,14 +98,14 @@ impl Cgroup {
     }
 
     /// Makes a located cgroup and sets it up, so that its first process is limited from its first instruction.
-    /// For a systemd scope nothing can be done before [`Self::attach`].
+    /// For a systemd scope nothing can be done before [`Self::attach`] but to look whether somebody is there.
     ///
     /// # Errors
     /// No right to make it, a cgroup in use, a setting that cannot be made (its property is named). What was
     /// made is removed again.
     pub fn make(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
         if !matches!(plan.location, Location::Cgroupfs { .. }) {
-            return Ok(());
+            return self.trees.iter().try_for_each(refuse_reuse);
         }
         let made = self.make_trees(plan);
         if made.is_err() {

@@ -52,7 +52,10 @@ fn a_scope_from_birth_to_removal() {
 
     // Another's scope of the same name is neither taken over nor harmed.
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
-    let mut twin = Cgroup::create(&plan).expect("nothing is made yet");
+    let error = Cgroup::create(&plan).expect_err("somebody lives there");
+    assert!(matches!(error, CgroupError::InUse { .. }), "{error:?}");
+    // As if that one had come between the look and the start.
+    let mut twin = Cgroup::locate(&plan).expect("where it is to be");
     let error = twin
         .attach(other.id().cast_signed())
         .expect_err("the name is taken");
