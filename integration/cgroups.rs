@@ -536,21 +536,32 @@ fn no_limits_on_v2(case: &Case) {
 
 /// A running container in a scope of `name`.
 pub fn scope_with<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
-    let container = case.container_with(&["sleep", "100"], |config| {
+    let container = in_scope(case, name, edit);
+    run_in_scope(&container);
+    container
+}
+
+/// A container whose config.json asks for a scope of `name`; it is not run yet.
+pub fn in_scope<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+    case.container_with(&["sleep", "100"], |config| {
         config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{name}"));
         edit(config);
-    });
+    })
+}
+
+/// `run --detach` with systemd's driver.
+#[track_caller]
+pub fn run_in_scope(container: &Container) {
     let bundle = container.bundle();
-    case.call(&[
+    let run = [
         "--systemd-cgroup",
         "run",
         "--detach",
         "--bundle",
         &bundle,
         &container.id,
-    ])
-    .ok();
-    container
+    ];
+    container.case.call(&run).ok();
 }
 
 fn limits_of_a_systemd_scope(case: &Case) {

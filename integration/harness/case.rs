@@ -107,7 +107,12 @@ impl Case {
 
     /// The runtime with `--root` and `args`, input from /dev/null.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.runtime.command();
+        self.command_under(&[], args)
+    }
+
+    /// [`Case::command`] as the arguments of another program, such as a tracer.
+    pub fn command_under(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let mut command = self.runtime.command_under(wrapper);
         command
             .arg("--root")
             .arg(&self.root)

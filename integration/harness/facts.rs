@@ -41,6 +41,8 @@ pub enum Need {
     Resctrl,
     /// resctrl is not mounted.
     NoResctrl,
+    /// strace, which can kill a process at any of its system calls.
+    Strace,
     /// The toolchain that the built guests were built with, which `integration/guests/build` makes.
     GuestToolchain,
 }
@@ -123,6 +125,7 @@ impl Need {
             ),
             Need::Resctrl => unless(resctrl(), "resctrl is not mounted"),
             Need::NoResctrl => unless(!resctrl(), "resctrl is mounted"),
+            Need::Strace => unless(find_program("strace").is_some(), "strace is not installed"),
             Need::GuestToolchain => match super::guest::build_command(&["--ready"]).output() {
                 Ok(output) if output.status.success() => None,
                 Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),

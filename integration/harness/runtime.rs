@@ -81,15 +81,20 @@ impl Runtime {
 
     /// A command that starts this runtime, still without arguments.
     pub fn command(&self) -> Command {
-        match self.tree {
-            Tree::Host => Command::new(&self.path),
-            Tree::Unified => {
-                let mut command = Command::new("unshare");
-                command
-                    .args(["-m", "sh", "-c", MOUNT_UNIFIED, "x"])
-                    .arg(&self.path);
-                command
-            }
-        }
+        self.command_under(&[])
+    }
+
+    /// A command that starts `wrapper`, a program with arguments, which starts this runtime.
+    pub fn command_under(&self, wrapper: &[&str]) -> Command {
+        let path = self.path.to_str().expect("the runtime's path is UTF-8");
+        let unified = ["unshare", "-m", "sh", "-c", MOUNT_UNIFIED, "x"];
+        let tree: &[&str] = match self.tree {
+            Tree::Host => &[],
+            Tree::Unified => &unified,
+        };
+        let words = [tree, wrapper, &[path]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
     }
 }

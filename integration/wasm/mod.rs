@@ -58,7 +58,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A container whose root filesystem has the guest `name` as `/name.wasm`, run with `args` after it.
-fn guest_with<'case>(
+pub fn guest_with<'case>(
     case: &'case Case,
     name: &str,
     args: &[&str],

@@ -1,6 +1,8 @@
 //! Ends at the wrong moment, and many at once: after any of them a forced delete leaves nothing, and the id can
 //! be used again.
 
+mod each_call;
+
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -10,7 +12,7 @@ use wrun::sys::fault::{POINTS, POINTS_OF_START};
 use crate::harness::{Case, Container, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         test!(kill_at_each_step_of_create).wrun_only("only our test build has fault points"),
         test!(kill_at_each_step_of_create_on_v2)
             .wrun_only("only our test build has fault points")
@@ -25,7 +27,9 @@ pub fn tests() -> Vec<Test> {
         test!(deletes_of_one_id_at_once),
         test!(starts_of_one_id_at_once).wrun_only("a second start of runc's can wait for ever"),
         test!(a_hundred_containers_at_once),
-    ]
+    ];
+    tests.extend(each_call::tests());
+    tests
 }
 
 /// A forced delete must succeed and leave nothing, and the id must be free.
