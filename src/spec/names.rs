@@ -248,7 +248,7 @@ fn rename(value: &mut Value) {
     }
 }
 
-/// A property that is also there in its own case keeps that value.
+/// A property that is also there in its own case keeps that value; of objects there is then what either has.
 fn rename_keys(members: &mut Map<String, Value>) {
     let wrong: Vec<(String, &str)> = members
         .keys()
@@ -256,7 +256,17 @@ fn rename_keys(members: &mut Map<String, Value>) {
         .collect();
     for (key, name) in wrong {
         if let Some(value) = members.remove(&key) {
-            members.entry(name).or_insert(value);
+            match (members.get_mut(name), value) {
+                (None, value) => {
+                    members.insert(name.to_owned(), value);
+                }
+                (Some(Value::Object(own)), Value::Object(other)) => {
+                    for (key, value) in other {
+                        own.entry(key).or_insert(value);
+                    }
+                }
+                (Some(_), _) => {}
+            }
         }
     }
 }
@@ -331,6 +341,10 @@ mod tests {
             r#"{"cpu":{"cpus":"0"},"hugepageLimits":[{"pageSize":"2MB"}]}"#
         );
         assert_eq!(renamed(r#"{"Gid": 1, "gid": 2}"#), r#"{"gid":2}"#);
+        assert_eq!(
+            renamed(r#"{"CPU": {"Cpus": "0", "Shares": 1}, "cpu": {"shares": 2}}"#),
+            r#"{"cpu":{"cpus":"0","shares":2}}"#
+        );
     }
 
     #[test]
