@@ -153,6 +153,13 @@ fn limits_of_a_systemd_scope(case: &Case) {
     // systemd writes what it knows anew whenever a unit changes: it must know all of it.
     systemctl(&["daemon-reload"]);
     has_all(&container);
+    // Also a quota that it can only keep rounded, as runc since 1.3.
+    update(&container, &["--cpu-quota", "33333"]);
+    if case.runtime.ours {
+        assert_file(&container, "", "cpu.max", "34000 200000");
+        systemctl(&["daemon-reload"]);
+        assert_file(&container, "", "cpu.max", "34000 200000");
+    }
     update(
         &container,
         &["--memory", "-1", "--cpu-quota", "-1", "--pids-limit", "-1"],

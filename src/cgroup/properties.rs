@@ -90,7 +90,7 @@ fn push_idle(properties: &mut Vec<Property>, value: &str, version: u32) {
     }
 }
 
-/// `value` as in cpu.max. The unit gets it rounded up, the file has it exactly.
+/// `value` as in cpu.max.
 fn push_quota(properties: &mut Vec<Property>, value: &str, version: u32) {
     let mut words = value.split_whitespace();
     let quota = words.next().unwrap_or("max");

@@ -18,7 +18,7 @@ pub fn update(context: &Context<'_>, options: &UpdateOptions) -> Result<(), Erro
     update.warnings.iter().for_each(|warning| (context.warn)(warning));
     let mode = record.placement.mode;
     let mut settings = cgroup::settings(&update.resources, mode).map_err(crate::cgroup::CgroupError::from)?;
-    if let Some(warning) = cgroup::leave_out_weight_of_idle(&mut settings, mode) {
+    if let Some(warning) = cgroup::fit(&mut settings, mode, &record.placement.location) {
         (context.warn)(warning);
     }
     let mut cgroup = Cgroup::open(&record.placement);

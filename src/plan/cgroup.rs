@@ -207,7 +207,7 @@ pub fn build(
         Some(resources) => settings(resources, mode)?,
         None => Vec::new(),
     };
-    let left_out = leave_out_weight_of_idle(&mut settings, mode);
+    let left_out = fit(&mut settings, mode, &location);
     let device_rules = resources.and_then(|resources| resources.devices().as_deref());
     let devices = devices::rules(device_rules.unwrap_or_default())?;
     // Carried out later; evaluated here so that a rule nobody can keep fails before anything is made.
@@ -225,9 +225,17 @@ pub fn build(
     })
 }
 
+/// Fits settings to what carries them out; what has to be left out is told.
+pub fn fit(settings: &mut Vec<Setting>, mode: CgroupMode, location: &Location) -> Option<&'static str> {
+    if matches!(location, Location::Systemd { .. }) {
+        cpu::round_quota(settings);
+    }
+    leave_out_weight_of_idle(settings, mode)
+}
+
 /// An idle cgroup of v2 has a weight of its own, and the kernel takes no other (sched_group_set_shares in
 /// kernel/sched/fair.c). The one asked for with it is left out, and that is told, as runc does under systemd.
-pub fn leave_out_weight_of_idle(settings: &mut Vec<Setting>, mode: CgroupMode) -> Option<&'static str> {
+fn leave_out_weight_of_idle(settings: &mut Vec<Setting>, mode: CgroupMode) -> Option<&'static str> {
     let idle = settings.iter().rfind(|setting| setting.file == "cpu.idle");
     if mode == CgroupMode::V1 || idle.is_none_or(|idle| idle.value.trim() != "1") {
         return None;

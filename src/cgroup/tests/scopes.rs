@@ -43,7 +43,7 @@ fn a_scope_from_birth_to_removal() {
         ("memory.max", "104857600"),
         ("memory.swap.max", "0"),
         ("cpu.weight", "59"),
-        ("cpu.max", "12345 100000"),
+        ("cpu.max", "13000 100000"),
         ("cpuset.cpus", "0"),
     ] {
         assert_eq!(read(name), value, "{name}");

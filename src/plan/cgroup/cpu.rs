@@ -2,10 +2,12 @@
 
 use oci_spec::runtime::LinuxCpu;
 
-use super::{CgroupMode, CgroupPlanError, IfAbsent, Settings, invalid};
+use super::{CgroupMode, CgroupPlanError, IfAbsent, Setting, Settings, invalid};
 
 /// The kernel's default period in microseconds, the same for v1 and v2.
 const DEFAULT_PERIOD: u64 = 100_000;
+/// systemd keeps a CPU quota as whole percent, which are 10 ms of a second.
+const QUOTA_STEP: u64 = 10_000;
 
 /// Values where the order counts (period before quota, burst after it) and the kernel refuses the first
 /// with EINVAL, are written again after the others; the cgroup room does that for every setting.
@@ -109,6 +111,47 @@ fn cpuset(cpu: &LinuxCpu, settings: &mut Settings) {
             settings.push("cpuset", file, value, property);
         }
     }
+}
+
+/// Rounds quotas up to what systemd can keep, as runc: it writes its files anew when it sees fit, and one limit is
+/// better than two that take turns.
+pub(super) fn round_quota(settings: &mut [Setting]) {
+    let v1_period = settings
+        .iter()
+        .rfind(|setting| setting.file == "cpu.cfs_period_us");
+    let v1_period = v1_period.and_then(|setting| setting.value.parse().ok());
+    for setting in settings {
+        let rounded = match setting.file.as_str() {
+            "cpu.cfs_quota_us" => rounded(&setting.value, v1_period.unwrap_or(DEFAULT_PERIOD)),
+            "cpu.max" => {
+                let (quota, rest) = setting.value.split_once(' ').unwrap_or((&setting.value, ""));
+                let period = if rest.is_empty() {
+                    Ok(DEFAULT_PERIOD)
+                } else {
+                    rest.trim().parse()
+                };
+                let quota = period.ok().and_then(|period| rounded(quota, period));
+                quota.map(|quota| format!("{quota} {rest}").trim_end().to_owned())
+            }
+            _ => None,
+        };
+        if let Some(rounded) = rounded {
+            setting.value = rounded;
+        }
+    }
+}
+
+/// `None` for what is no limit, is no number, or is round.
+fn rounded(quota: &str, period: u64) -> Option<String> {
+    let quota: u64 = quota.parse().ok()?;
+    let in_a_second = quota.checked_mul(1_000_000)?;
+    if period == 0 || in_a_second % period.checked_mul(QUOTA_STEP)? == 0 {
+        return None;
+    }
+    let per_second = in_a_second
+        .div_ceil(period)
+        .checked_next_multiple_of(QUOTA_STEP)?;
+    Some((per_second.checked_mul(period)? / 1_000_000).to_string())
 }
 
 /// `cpu.weight` (1 to 10000, default 100) for v1 shares (2 to 262144, default 1024): the quadratic curve in

@@ -149,6 +149,31 @@ fn only_an_unasked_for_cgroup_is_optional() {
     );
 }
 
+/// systemd keeps whole percent, and what is written to the file must be the same.
+#[test]
+fn a_quota_is_rounded_up_for_systemd_alone() {
+    let values = |json: &str, mode: CgroupMode, systemd: bool| {
+        let resources = serde_json::from_str(json).expect("the test's JSON");
+        let plan = build(Some(&resources), None, "id", mode, systemd, false).expect("a plan");
+        let values: Vec<String> = plan.settings.into_iter().map(|setting| setting.value).collect();
+        values.join(", ")
+    };
+    let json = r#"{"cpu": {"quota": 500000, "period": 900000}}"#;
+    assert_eq!(values(json, CgroupMode::V2, false), "500000 900000");
+    assert_eq!(values(json, CgroupMode::V2, true), "504000 900000");
+    assert_eq!(values(json, CgroupMode::V1, true), "900000, 504000");
+    for (json, value) in [
+        (r#"{"cpu": {"quota": 12345}}"#, "13000 100000"),
+        (r#"{"cpu": {"quota": 50000, "period": 200000}}"#, "50000 200000"),
+        (r#"{"cpu": {"quota": -1}}"#, "max 100000"),
+        (r#"{"unified": {"cpu.max": "12345"}}"#, "13000"),
+        (r#"{"unified": {"cpu.max": "max 50000"}}"#, "max 50000"),
+        (r#"{"unified": {"cpu.max": "12345 x"}}"#, "12345 x"),
+    ] {
+        assert_eq!(values(json, CgroupMode::V2, true), value, "{json}");
+    }
+}
+
 #[test]
 fn cpu() {
     let json = r#"{"cpu": {"shares": 1024, "quota": 50000, "period": 100000, "burst": 0, "idle": 1,
