@@ -22,11 +22,20 @@ pub struct Limits {
 
 #[derive(Debug)]
 struct Budget {
-    /// Bytes, of the container's cgroup.
-    limit: Option<u64>,
+    /// `None` where all is given.
+    bounds: Option<Bounds>,
     used: AtomicUsize,
     /// The first request that was refused.
     refused: OnceLock<Shortage>,
+}
+
+/// Both in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Of the container's cgroup.
+    limit: u64,
+    /// What of it the guest's memories and tables may take together.
+    usable: usize,
 }
 
 /// Memory that a guest asked for and did not get; all in bytes.
@@ -50,11 +59,21 @@ impl std::fmt::Display for Shortage {
 }
 
 impl Limits {
-    /// `memory` is the limit in bytes of the container's cgroup.
+    /// `memory` is the limit in bytes of the container's cgroup, of which the engine keeps its share ([`usable`]).
     pub fn new(memory: Option<u64>, options: &GuestOptions) -> Self {
+        Self::with_share(memory, usable, options)
+    }
+
+    /// [`Limits::new`] where the guest may take `share` of the limit.
+    pub fn with_share(memory: Option<u64>, share: fn(u64) -> u64, options: &GuestOptions) -> Self {
+        let bounds = memory.map(|limit| Bounds {
+            limit,
+            // What does not fit an address cannot be asked for either.
+            usable: usize::try_from(share(limit)).unwrap_or(usize::MAX),
+        });
         Self {
             budget: Arc::new(Budget {
-                limit: memory,
+                bounds,
                 used: AtomicUsize::new(0),
                 refused: OnceLock::new(),
             }),
@@ -102,15 +121,15 @@ impl Limits {
     /// Whether `bytes` more, beside all that the guest has, would stay within the limit.
     pub fn leaves(&self, bytes: usize) -> bool {
         let used = self.budget.used.load(Ordering::Relaxed);
-        self.budget
-            .usable()
-            .is_none_or(|usable| used.saturating_add(bytes) <= usable)
+        let bounds = self.budget.bounds.as_ref();
+        bounds.is_none_or(|bounds| used.saturating_add(bytes) <= bounds.usable)
     }
 
     /// Takes `asked` bytes of what is left. What a growth took that then failed for another reason (the kernel
-    /// had no memory) is not given back: there is none to be had.
+    /// had no memory) is not given back before the store ends: the engine also tells of failures that it has not
+    /// asked about, so that a guest could have memory that it keeps given back.
     fn take(&mut self, asked: usize) -> bool {
-        let Some((limit, usable)) = self.budget.limit.zip(self.budget.usable()) else {
+        let Some(Bounds { limit, usable }) = self.budget.bounds else {
             return true;
         };
         let fits = |used: usize| used.checked_add(asked).filter(|sum| *sum <= usable);
@@ -133,14 +152,6 @@ impl Limits {
                 false
             }
         }
-    }
-}
-
-impl Budget {
-    fn usable(&self) -> Option<usize> {
-        // What does not fit an address cannot be asked for either.
-        self.limit
-            .map(|limit| usize::try_from(usable(limit)).unwrap_or(usize::MAX))
     }
 }
 
@@ -239,5 +250,21 @@ mod tests {
         let mut limits = Limits::none();
         assert!(limits.memory_growing(0, usize::MAX, None).expect("said"));
         assert!(limits.leaves(usize::MAX));
+    }
+
+    #[test]
+    fn a_failed_growth_frees_nothing_that_a_guest_has() {
+        let engine = wasmtime::Engine::default();
+        let module = wasmtime::Module::new(&engine, "(module (memory (export \"m\") 1))").unwrap();
+        let shared = Limits::with_share(Some(4 << 16), |limit| limit / 2, &GuestOptions::default());
+        let mut store = Store::new(&engine, shared.another());
+        shared.apply(&mut store, |limits| limits).unwrap();
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let memory = instance.get_memory(&mut store, "m").unwrap();
+        // More than its type allows, of which the limiter hears only that it failed.
+        assert!(memory.grow(&mut store, 1 << 16).is_err());
+        assert!(shared.leaves(1 << 16) && !shared.leaves((1 << 16) + 1));
+        assert!(memory.grow(&mut store, 1).is_ok());
+        assert!(memory.grow(&mut store, 1).is_err());
     }
 }

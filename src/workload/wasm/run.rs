@@ -43,9 +43,14 @@ pub struct Loaded {
 }
 
 enum Code {
+    Service(Component, kinds::Wasi, http::Limits),
+    Alone(Alone),
+}
+
+/// A guest that has the process to itself.
+enum Alone {
     Module(Module, String),
     Command(Component, kinds::Wasi),
-    Http(Component, kinds::Wasi, http::Limits),
     Function {
         component: Component,
         interface: Option<String>,
@@ -79,24 +84,26 @@ pub fn load(
             wasm_code::load_component(&engine, trusted, proc_self)
         }
     };
-    let code = match kind {
-        GuestKind::CorePreview1 { entry } if copied => {
-            Code::Module(wasm_code::copy_module(&engine, trusted)?, entry.clone())
-        }
-        GuestKind::CorePreview1 { entry } => {
-            Code::Module(wasm_code::load_module(&engine, trusted)?, entry.clone())
-        }
-        GuestKind::Command { wasi } => Code::Command(component(trusted)?, *wasi),
+    let alone = match kind {
         GuestKind::Http { wasi, size } => {
             let limits = service_limits(guest, *wasi, *size)?;
-            Code::Http(component(trusted)?, *wasi, limits)
+            let code = Code::Service(component(trusted)?, *wasi, limits);
+            return Ok(Loaded { engine, code });
         }
-        GuestKind::ComponentFunction { interface, function } => Code::Function {
+        GuestKind::CorePreview1 { entry } if copied => {
+            Alone::Module(wasm_code::copy_module(&engine, trusted)?, entry.clone())
+        }
+        GuestKind::CorePreview1 { entry } => {
+            Alone::Module(wasm_code::load_module(&engine, trusted)?, entry.clone())
+        }
+        GuestKind::Command { wasi } => Alone::Command(component(trusted)?, *wasi),
+        GuestKind::ComponentFunction { interface, function } => Alone::Function {
             component: component(trusted)?,
             interface: interface.clone(),
             function: function.clone(),
         },
     };
+    let code = Code::Alone(alone);
     Ok(Loaded { engine, code })
 }
 
@@ -148,25 +155,27 @@ impl Loaded {
         signal::end_on_signals()?;
         start_clock(&guest.options)?;
         require_random_device()?;
-        if self.looks_names_up() {
-            name_lookup::load_nothing().map_err(|error| {
-                let hint = "cannot keep name lookups from loading the image's libraries";
-                wasmtime::Error::from(error).context(hint)
-            })?;
+        match self.code {
+            Code::Service(component, wasi, size) => {
+                keep_lookups_from_libraries()?;
+                let server = http::Server::new(&self.engine, &component, wasi, settings(guest, size)?)?;
+                memory::give_back_stack();
+                confine(guest_filter::INTERNET)?;
+                escape::attempt_if_asked();
+                server.run()
+            }
+            Code::Alone(code) => {
+                if code.looks_names_up() {
+                    keep_lookups_from_libraries()?;
+                }
+                code.run(&self.engine, &guest, limits)
+            }
         }
-        let (component, wasi, size) = match self.code {
-            Code::Http(component, wasi, size) => (component, wasi, size),
-            _ => return self.run_alone(&guest, limits),
-        };
-        let server = http::Server::new(&self.engine, &component, wasi, settings(guest, size)?)?;
-        memory::give_back_stack();
-        confine(guest_filter::INTERNET)?;
-        escape::attempt_if_asked();
-        server.run()
     }
+}
 
-    /// Runs a guest that has the process to itself.
-    fn run_alone(self, guest: &Guest, limits: &Limits) -> wasmtime::Result<()> {
+impl Alone {
+    fn run(&self, engine: &Engine, guest: &Guest, limits: &Limits) -> wasmtime::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -177,22 +186,19 @@ impl Loaded {
             // Last before any code of the guest's can run; all code is mapped by now.
             confine(self.families())?;
             escape::attempt_if_asked();
-            match &self.code {
-                Code::Module(module, entry) => {
-                    kinds::core::run(&self.engine, module, entry, surroundings).await
+            match self {
+                Alone::Module(module, entry) => kinds::core::run(engine, module, entry, surroundings).await,
+                Alone::Command(component, wasi) => {
+                    kinds::command::run(engine, component, *wasi, surroundings).await
                 }
-                Code::Command(component, wasi) => {
-                    kinds::command::run(&self.engine, component, *wasi, surroundings).await
-                }
-                Code::Function {
+                Alone::Function {
                     component,
                     interface,
                     function,
                 } => {
                     let interface = interface.as_deref();
-                    kinds::function::run(&self.engine, component, interface, function, surroundings).await
+                    kinds::function::run(engine, component, interface, function, surroundings).await
                 }
-                Code::Http(..) => unreachable!("a service runs by itself"),
             }
         });
         // The process ends right after; a name lookup that still hangs in a thread must not hold it up.
@@ -202,19 +208,26 @@ impl Loaded {
 
     /// Whether the guest may ask for names: any but a module without the means.
     fn looks_names_up(&self) -> bool {
-        match &self.code {
-            Code::Module(module, _) => sockets::is_wanted(module),
-            Code::Command(..) | Code::Http(..) | Code::Function { .. } => true,
+        match self {
+            Alone::Module(module, _) => sockets::is_wanted(module),
+            Alone::Command(..) | Alone::Function { .. } => true,
         }
     }
 
     /// Address families of the sockets that the guest can open.
     fn families(&self) -> &'static [i32] {
-        match &self.code {
-            Code::Module(module, _) if sockets::is_wanted(module) => guest_filter::INTERNET_AND_UNIX,
+        match self {
+            Alone::Module(module, _) if sockets::is_wanted(module) => guest_filter::INTERNET_AND_UNIX,
             _ => guest_filter::INTERNET,
         }
     }
+}
+
+fn keep_lookups_from_libraries() -> wasmtime::Result<()> {
+    name_lookup::load_nothing().map_err(|error| {
+        let hint = "cannot keep name lookups from loading the image's libraries";
+        wasmtime::Error::from(error).context(hint)
+    })
 }
 
 fn confine(families: &[i32]) -> wasmtime::Result<()> {
@@ -303,7 +316,7 @@ fn settings(guest: Guest, limits: http::Limits) -> wasmtime::Result<http::Settin
         limits,
         threads: available.min(allowed),
         access_log: guest.options.access_log,
-        fuel: guest.options.fuel,
+        guest_limits: Limits::with_share(guest.memory_limit.map(usable), http::guest_memory, &guest.options),
         context: Arc::new(move || {
             let mut wasi = context(&guest).build();
             *wasi.filesystem() = directories.clone();

@@ -19,6 +19,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 use super::shape::{Import, Item};
 use super::{Refusal, Surroundings, Wasi};
+use crate::workload::wasm::limits::Limits;
 
 /// Bytes of an HTTP body that are taken from a guest at once; as many again may wait for a slow receiver.
 const BODY_CHUNK: usize = 64 << 10;
@@ -29,7 +30,7 @@ pub struct Host {
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: Hooks,
-    limits: Box<dyn ResourceLimiter + Send + Sync>,
+    limits: Limits,
 }
 
 /// Makes the context of one more guest with the same surroundings.
@@ -44,7 +45,7 @@ enum Context {
 impl Host {
     pub fn new(mut surroundings: Surroundings) -> Self {
         Self {
-            limits: Box::new(surroundings.limits),
+            limits: surroundings.limits,
             wasi: Context::Made(Box::new(surroundings.wasi.build())),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
@@ -53,9 +54,9 @@ impl Host {
     }
 
     /// One of many guests in this process, whose memory counts against a limit that they share.
-    pub fn one_of_many(wasi: MakeContext, limits: impl ResourceLimiter + Sync + 'static) -> Self {
+    pub fn one_of_many(wasi: MakeContext, limits: Limits) -> Self {
         Self {
-            limits: Box::new(limits),
+            limits,
             wasi: Context::Later(wasi),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
@@ -63,9 +64,9 @@ impl Host {
         }
     }
 
-    /// For [`wasmtime::Store::limiter`].
+    /// For [`Limits::apply`].
     pub fn limits(&mut self) -> &mut dyn ResourceLimiter {
-        &mut *self.limits
+        &mut self.limits
     }
 }
 

@@ -15,10 +15,10 @@ use wasmtime_wasi_http::handler::{
 };
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
-use super::limits::{Budget, Share};
 use super::service::report;
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::wasi::{Host, MakeContext};
+use crate::workload::wasm::limits::Limits;
 
 /// How long an instance that could take more requests waits for one.
 const IDLE: Duration = Duration::from_secs(1);
@@ -63,11 +63,10 @@ pub struct Instances {
     pub handler: ProxyPre<Host>,
     pub wasi: Wasi,
     pub context: MakeContext,
-    pub budget: Arc<Budget>,
+    /// Of all together.
+    pub limits: Limits,
     /// One permit for each instance that may be.
     pub slots: Arc<Semaphore>,
-    /// For each instance.
-    pub fuel: Option<u64>,
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -78,12 +77,9 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Host, Expiration, Worker>> {
         let slot = Arc::clone(&self.slots).acquire_owned().await?;
-        let host = Host::one_of_many(Arc::clone(&self.context), Share::of(&self.budget));
+        let host = Host::one_of_many(Arc::clone(&self.context), self.limits.another());
         let mut store = Store::new(&self.engine, host);
-        store.limiter(Host::limits);
-        if let Some(fuel) = self.fuel {
-            store.set_fuel(fuel)?;
-        }
+        self.limits.apply(&mut store, Host::limits)?;
         let proxy = self.handler.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,

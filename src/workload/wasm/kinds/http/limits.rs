@@ -2,11 +2,7 @@
 //! inside: connections, requests and instances are counted, and the memories of all instances share one
 //! budget, so that growing fails in a guest before the kernel ends the container.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use serde::{Deserialize, Serialize};
-use wasmtime::ResourceLimiter;
 use wasmtime::component::Component;
 
 use crate::workload::wasm::kinds::Wasi;
@@ -77,8 +73,6 @@ pub struct Limits {
     /// Requests that have an instance or are next to get one.
     pub requests: u32,
     pub instances: u32,
-    /// Bytes that the memories and tables of all instances may have together.
-    pub guest_memory: usize,
 }
 
 impl Limits {
@@ -92,100 +86,26 @@ impl Limits {
                 connections: at_most(MAX_CONNECTIONS, by_descriptors),
                 requests: max_requests,
                 instances: max_instances,
-                guest_memory: usize::MAX,
             };
         };
-        let guest_memory = memory / 8 * 5;
         let connections = (memory / 4 / CONNECTION_BYTES).clamp(MIN_CONNECTIONS, by_descriptors);
         let requests = (memory / 8 / REQUEST_BYTES).max(MIN_REQUESTS);
-        let instances = (guest_memory / size.bytes()).max(1);
+        let instances = (guest_memory(memory) / size.bytes()).max(1);
         Self {
             connections: at_most(MAX_CONNECTIONS, connections),
             requests: at_most(max_requests, requests),
             instances: at_most(max_instances, instances),
-            guest_memory: usize::try_from(guest_memory).unwrap_or(usize::MAX),
         }
     }
+}
+
+/// What of `memory` the memories and tables of all instances may take together; both in bytes.
+pub const fn guest_memory(memory: u64) -> u64 {
+    memory / 8 * 5
 }
 
 fn at_most(limit: u32, number: u64) -> u32 {
     u32::try_from(number).map_or(limit, |number| number.min(limit))
-}
-
-/// What is left of the bytes that all instances share.
-#[derive(Debug)]
-pub struct Budget(AtomicUsize);
-
-impl Budget {
-    pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self(AtomicUsize::new(bytes)))
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let less = |left: usize| left.checked_sub(bytes);
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-            .is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-/// One instance's part of the budget, given back when the instance is gone.
-#[derive(Debug)]
-pub struct Share {
-    budget: Arc<Budget>,
-    taken: usize,
-}
-
-impl Share {
-    pub fn of(budget: &Arc<Budget>) -> Self {
-        Self {
-            budget: Arc::clone(budget),
-            taken: 0,
-        }
-    }
-
-    /// What a growth took that then fails (the kernel has no memory) is not given back before the instance ends:
-    /// the engine also tells of failures that it has not asked about, so that a guest could have memory that it
-    /// keeps given back.
-    fn grow(&mut self, bytes: usize) -> bool {
-        if !self.budget.take(bytes) {
-            return false;
-        }
-        self.taken += bytes;
-        true
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.give_back(self.taken);
-    }
-}
-
-impl ResourceLimiter for Share {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        // Beyond its own maximum it does not grow, whatever is said here.
-        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(desired.saturating_sub(current)))
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let bytes = desired.saturating_sub(current).saturating_mul(size_of::<usize>());
-        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(bytes))
-    }
 }
 
 #[cfg(test)]
@@ -208,7 +128,6 @@ mod tests {
                 connections: 1000,
                 requests: 1000,
                 instances: 256,
-                guest_memory: usize::MAX,
             }
         );
         assert_eq!(Limits::new(Wasi::V02, None, 1024, RUST).connections, 512);
@@ -226,7 +145,6 @@ mod tests {
                 connections: 128,
                 requests: 32,
                 instances: 33,
-                guest_memory: 40 << 20,
             }
         );
         let least = Limits::new(Wasi::V02, Some(1 << 20), 1 << 20, RUST);
@@ -237,38 +155,5 @@ mod tests {
             ..RUST
         };
         assert_eq!(Limits::new(Wasi::V02, Some(64 << 20), 1 << 20, huge).instances, 1);
-    }
-
-    #[test]
-    fn the_instances_share_the_budget() {
-        let budget = Budget::new(100);
-        let (mut one, mut other) = (Share::of(&budget), Share::of(&budget));
-        assert!(one.memory_growing(0, 60, None).unwrap());
-        assert!(!other.memory_growing(0, 60, None).unwrap());
-        assert!(other.memory_growing(0, 30, None).unwrap());
-        assert!(!one.memory_growing(60, 80, None).unwrap());
-        drop(other);
-        assert!(!one.memory_growing(60, 80, Some(70)).unwrap());
-        assert!(one.memory_growing(60, 90, None).unwrap());
-        let mut third = Share::of(&budget);
-        assert!(third.table_growing(0, 1, None).unwrap());
-        drop((one, third));
-        assert_eq!(budget.0.load(Ordering::Relaxed), 100);
-    }
-
-    #[test]
-    fn a_failed_growth_frees_nothing_that_a_guest_has() {
-        let engine = wasmtime::Engine::default();
-        let module = wasmtime::Module::new(&engine, "(module (memory (export \"m\") 1))").unwrap();
-        let budget = Budget::new(2 << 16);
-        let mut store = wasmtime::Store::new(&engine, Share::of(&budget));
-        store.limiter(|share| share);
-        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
-        let memory = instance.get_memory(&mut store, "m").unwrap();
-        // More than its type allows, of which the limiter hears only that it failed.
-        assert!(memory.grow(&mut store, 1 << 16).is_err());
-        assert_eq!(budget.0.load(Ordering::Relaxed), 1 << 16);
-        assert!(memory.grow(&mut store, 1).is_ok());
-        assert!(memory.grow(&mut store, 1).is_err());
     }
 }

@@ -31,7 +31,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use limits::{InstanceSize, Limits};
+pub use limits::{InstanceSize, Limits, guest_memory};
 pub use server::{Server, Settings};
 
 use super::{GuestKind, Refusal, Wasi, wasi};

@@ -18,11 +18,12 @@ use wasmtime::component::Component;
 
 use super::connection;
 use super::instances::{Instances, handler};
-use super::limits::{Budget, Limits};
+use super::limits::Limits;
 use super::service::Service;
 use crate::sys::signal::{self, StopRequest};
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::wasi::{self, MakeContext};
+use crate::workload::wasm::limits::Limits as GuestLimits;
 use crate::workload::wasm::threads;
 
 /// Connections that the kernel keeps for us while we take no more.
@@ -37,8 +38,8 @@ pub struct Settings {
     /// Threads that work on requests, at least one.
     pub threads: usize,
     pub access_log: bool,
-    /// Units of work of each instance.
-    pub fuel: Option<u64>,
+    /// Memory of all instances together, and the work of each.
+    pub guest_limits: GuestLimits,
     pub context: MakeContext,
 }
 
@@ -69,9 +70,8 @@ impl Server {
             handler: handler(linked, wasi)?,
             wasi,
             context: settings.context,
-            budget: Budget::new(limits.guest_memory),
+            limits: settings.guest_limits,
             slots: Arc::new(Semaphore::new(limits.instances as usize)),
-            fuel: settings.fuel,
             stopping,
         };
         Ok(Self {
