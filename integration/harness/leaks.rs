@@ -1,9 +1,11 @@
-//! What a test left behind: state, cgroups, mounts and processes with its mark.
+//! What a test left behind: state, cgroups, scopes, mounts and processes with its mark.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::case::{Case, MARK};
 use super::command;
+use super::facts::Need;
 
 /// Everything left, one line each.
 pub fn find(case: &Case) -> Vec<String> {
@@ -24,6 +26,7 @@ pub fn find(case: &Case) -> Vec<String> {
                 .iter()
                 .map(|path| format!("cgroup {}", path.display())),
         );
+        others.extend(scopes(&case.mark).iter().map(|unit| format!("unit {unit}")));
         others.extend(
             mounts(&case.dir)
                 .iter()
@@ -131,6 +134,25 @@ pub fn cgroups(mark: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Units of systemd with the mark in their name, loaded in whatever state; none where systemd does not run.
+fn scopes(mark: &str) -> Vec<String> {
+    if Need::Systemd.missing().is_some() {
+        return Vec::new();
+    }
+    let list = Command::new("systemctl")
+        .args([
+            "list-units",
+            "--all",
+            "--plain",
+            "--no-legend",
+            &format!("*{mark}*"),
+        ])
+        .output()
+        .expect("systemctl starts");
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 /// Mount points under `dir`, parents before children.
