@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::command::eventually;
-use crate::harness::{Case, Container, Output, Test, guest, test};
+use crate::harness::facts::user_with_systemd;
+use crate::harness::{Case, Container, Need, Output, Test, guest, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -22,6 +23,13 @@ pub fn tests() -> Vec<Test> {
         test!(wasm).wrun_only("runc runs no Wasm"),
         test!(large_wasm).wrun_only("runc runs no Wasm"),
         test!(exec_beside_a_guest_is_refused).wrun_only("runc runs no Wasm"),
+        test!(limits_in_a_scope_of_the_user_s_systemd).needs(Need::UserSystemd),
+        test!(exec_enters_a_scope_of_the_user_s_systemd)
+            .needs(Need::UserSystemd)
+            .wrun_only("runc leaves the process outside where the kernel refuses the move"),
+        test!(wasm_in_a_scope_of_the_user_s_systemd)
+            .needs(Need::UserSystemd)
+            .wrun_only("runc runs no Wasm"),
     ]
 }
 
@@ -32,17 +40,39 @@ const USER: u32 = 65534;
 struct User<'case> {
     case: &'case Case,
     runtime: PathBuf,
+    id: u32,
+    /// XDG_RUNTIME_DIR.
+    run: PathBuf,
+    systemd: bool,
 }
 
 impl<'case> User<'case> {
     fn new(case: &'case Case) -> Self {
+        Self::with(case, USER, case.dir.join("home"), false)
+    }
+
+    /// A user who has a systemd of his own, and whose commands do not run below that.
+    fn of_systemd(case: &'case Case) -> Self {
+        let id = user_with_systemd().expect("the test needs one");
+        let user = Self::with(case, id, PathBuf::from(format!("/run/user/{id}")), true);
+        chown(&case.root, Some(id), Some(id)).expect("chown");
+        user
+    }
+
+    fn with(case: &'case Case, id: u32, run: PathBuf, systemd: bool) -> Self {
         let home = case.dir.join("home");
         fs::create_dir(&home).expect("a directory");
-        chown(&home, Some(USER), Some(USER)).expect("chown");
+        chown(&home, Some(id), Some(id)).expect("chown");
         let runtime = case.dir.join(if case.runtime.ours { "wrun" } else { "runc" });
         fs::copy(&case.runtime.path, &runtime).expect("a copy of the runtime");
         fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).expect("it is ours");
-        User { case, runtime }
+        User {
+            case,
+            runtime,
+            id,
+            run,
+            systemd,
+        }
     }
 
     /// A bundle of the user's own, with what `spec --rootless` writes, after `edit`.
@@ -51,7 +81,7 @@ impl<'case> User<'case> {
         fs::remove_file(container.bundle.join("config.json")).expect("it was there");
         let chown_all = Command::new("chown")
             .arg("-R")
-            .arg(USER.to_string())
+            .arg(self.id.to_string())
             .arg(&container.bundle)
             .status();
         assert!(chown_all.expect("chown starts").success());
@@ -71,11 +101,19 @@ impl<'case> User<'case> {
     /// The runtime's command as this user, with the state where a user's is by default.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
-        let user = USER.to_string();
+        let user = self.id.to_string();
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
-        command.arg(&self.runtime).args(args).stdin(Stdio::null());
+        command.arg(&self.runtime);
+        if self.systemd {
+            command.args(["--systemd-cgroup", "--root"]).arg(&self.case.root);
+        }
+        command.args(args).stdin(Stdio::null());
         command
-            .env("XDG_RUNTIME_DIR", self.case.dir.join("home"))
+            .env("XDG_RUNTIME_DIR", &self.run)
+            .env(
+                "DBUS_SESSION_BUS_ADDRESS",
+                format!("unix:path={}/bus", self.run.display()),
+            )
             .env("HOME", self.case.dir.join("home"));
         command
     }
@@ -239,5 +277,51 @@ fn exec_beside_a_guest_is_refused(case: &Case) {
     let output = user.call(&["exec", &container.id, "true"]);
     case.names(&output, &["Wasm guest", "only root"]);
     user.call(&["delete", "--force", &container.id]).ok();
+    case.nothing_left();
+}
+
+/// In a scope named after the test, with limits.
+fn in_a_scope(case: &Case) -> impl FnOnce(&mut Value) {
+    let path = format!(":wrun:{}", case.mark);
+    move |config| {
+        config["linux"]["cgroupsPath"] = json!(path);
+        config["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 }, "pids": { "limit": 33 } });
+    }
+}
+
+fn limits_in_a_scope_of_the_user_s_systemd(case: &Case) {
+    let user = User::of_systemd(case);
+    let script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max";
+    let container = user.container(&["sh", "-c", script], in_a_scope(case));
+    let output = user
+        .call(&["run", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    assert_eq!(output.stdout, "67108864\n33\n", "{output}");
+    case.nothing_left();
+}
+
+/// The kernel lets a user move no process between what is below his systemd and what is not.
+fn exec_enters_a_scope_of_the_user_s_systemd(case: &Case) {
+    let user = User::of_systemd(case);
+    let container = user.container(&["sleep", "1000"], in_a_scope(case));
+    user.call(&["run", "--detach", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let output = user
+        .call(&["exec", &container.id, "cat", "/proc/self/cgroup"])
+        .ok();
+    assert_eq!(output.stdout, "0::/\n", "as its cgroup namespace shows the scope");
+    user.call(&["delete", "--force", &container.id]).ok();
+    case.nothing_left();
+}
+
+/// The process that compiles enters the container's cgroup, too.
+fn wasm_in_a_scope_of_the_user_s_systemd(case: &Case) {
+    let user = User::of_systemd(case);
+    let container = user.container(&["/hello.wasm"], in_a_scope(case));
+    container.write("hello.wasm", guest::binary("hello"), 0o644);
+    let output = user
+        .call(&["run", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    assert!(output.stdout.contains("Hello from Wasm"), "{output}");
     case.nothing_left();
 }

@@ -27,6 +27,8 @@ pub enum Need {
     Docker,
     /// systemd is process 1, so that its scopes can be asked for.
     Systemd,
+    /// A user who is not root has a systemd of his own, with the memory and pids controllers.
+    UserSystemd,
     /// CAP_SYS_RESOURCE: hard limits can be raised.
     RaiseLimits,
     /// Time namespaces (Linux 5.6, CONFIG_TIME_NS).
@@ -95,6 +97,10 @@ impl Need {
                 Path::new("/run/systemd/system").exists(),
                 "systemd is not the init of this machine",
             ),
+            Need::UserSystemd => unless(
+                user_with_systemd().is_some(),
+                "no user has a systemd of his own here",
+            ),
             Need::RaiseLimits => unless(
                 has_capability(rustix::thread::CapabilitySet::SYS_RESOURCE),
                 "no CAP_SYS_RESOURCE on this machine",
@@ -133,6 +139,20 @@ impl Need {
             },
         }
     }
+}
+
+/// The id of a user for [`Need::UserSystemd`].
+pub fn user_with_systemd() -> Option<u32> {
+    let entries = std::fs::read_dir("/run/user").ok()?;
+    let mut ids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.find(|id| {
+        let slice = format!("/sys/fs/cgroup/user.slice/user-{id}.slice/user@{id}.service");
+        let list = std::fs::read_to_string(format!("{slice}/cgroup.controllers")).unwrap_or_default();
+        let has = |name: &str| list.split_whitespace().any(|own| own == name);
+        *id != 0 && Path::new(&format!("/run/user/{id}/bus")).exists() && has("memory") && has("pids")
+    })
 }
 
 fn resctrl() -> bool {

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use crate::plan::cgroup::CgroupMode;
+use crate::plan::cgroup::{CgroupMode, Location};
 
 use super::tree::Tree;
-use super::{Cgroup, CgroupError, file, mounts, v2};
+use super::{Cgroup, CgroupError, file, mounts, systemd, v2};
 
 /// How a new process gets into a cgroup.
 #[derive(Debug)]
@@ -21,8 +21,18 @@ pub enum Entry {
     },
     /// The parent calls [`Cgroup::attach`] before it lets the child go on.
     Systemd,
+    /// A user's process that may not cross to the scope itself; the user's systemd has it moved.
+    Scope(Scope),
     /// The caller's own cgroup.
     None,
+}
+
+/// A cgroup in a scope of the user's systemd.
+#[derive(Debug)]
+pub struct Scope {
+    unit: String,
+    /// Below the scope's own; empty for that.
+    below: PathBuf,
 }
 
 impl Entry {
@@ -31,7 +41,7 @@ impl Entry {
         match self {
             Self::Into(dir) => Some(dir.as_fd()),
             Self::Tasks { unified, .. } => unified.as_ref().map(AsFd::as_fd),
-            Self::Systemd | Self::None => None,
+            Self::Systemd | Self::Scope(_) | Self::None => None,
         }
     }
 
@@ -39,7 +49,7 @@ impl Entry {
     pub fn descriptors(&self) -> Vec<RawFd> {
         let tasks = match self {
             Self::Tasks { tasks, .. } => tasks.as_slice(),
-            Self::Into(_) | Self::Systemd | Self::None => &[],
+            Self::Into(_) | Self::Systemd | Self::Scope(_) | Self::None => &[],
         };
         let dir = self.clone_into().map(|fd| fd.as_raw_fd());
         tasks.iter().map(AsRawFd::as_raw_fd).chain(dir).collect()
@@ -59,12 +69,26 @@ impl Entry {
         Ok(())
     }
 
+    /// The parent's part after the clone, before it lets the child go on: has a process moved that cannot enter by
+    /// itself. Otherwise nothing is to be done.
+    ///
+    /// # Errors
+    /// No bus, or systemd's refusal.
+    pub fn attach(&self, pid: i32) -> Result<(), CgroupError> {
+        match self {
+            Self::Scope(scope) => systemd::attach(&scope.unit, &scope.below, pid),
+            Self::Into(_) | Self::Tasks { .. } | Self::Systemd | Self::None => Ok(()),
+        }
+    }
+
     /// For a process that was made without [`Self::clone_into`]: moves it, with all its threads. On v2 this
     /// waits for the kernel's global lock.
     ///
     /// # Errors
-    /// What the kernel says to the move.
+    /// What the kernel or systemd says to the move.
     pub fn move_self(&self) -> io::Result<()> {
+        self.attach(std::process::id().cast_signed())
+            .map_err(io::Error::other)?;
         if let Some(dir) = self.clone_into() {
             file::write(dir, "cgroup.procs", "0")?;
         }
@@ -104,7 +128,33 @@ impl Cgroup {
                 follow_init(tree, init)?;
             }
         }
-        of(&mut trees, self.mode)
+        match self.scope_to_ask_for(&trees)? {
+            Some(scope) => Ok(Entry::Scope(scope)),
+            None => of(&mut trees, self.mode),
+        }
+    }
+
+    /// The scope that a process of ours may only get into with systemd's help: as a user's process that is not below
+    /// the user's systemd, but in a session's scope or a service of the system.
+    fn scope_to_ask_for(&self, trees: &[Tree]) -> Result<Option<Scope>, CgroupError> {
+        let (
+            Location::Systemd {
+                scope, user: true, ..
+            },
+            [own],
+            [tree],
+        ) = (&self.location, self.trees.as_slice(), trees)
+        else {
+            return Ok(None);
+        };
+        if v2::may_move_to(&tree.path)? {
+            return Ok(None);
+        }
+        let below = tree.path.strip_prefix(&own.path).unwrap_or(Path::new(""));
+        Ok(Some(Scope {
+            unit: scope.clone(),
+            below: below.to_owned(),
+        }))
     }
 }
 

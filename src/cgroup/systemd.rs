@@ -190,6 +190,26 @@ pub(super) fn set(location: &Location, mode: CgroupMode, settings: &[Setting]) -
     })
 }
 
+/// Has the user's systemd move a process into a scope of its, or to the cgroup at `below` in that. Where it lacks the
+/// right itself, it asks the system's, which checks that the process is the user's.
+pub(super) fn attach(scope: &str, below: &Path, pid: i32) -> Result<(), CgroupError> {
+    let below = match below.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!("/{}", below.display()),
+    };
+    let attached = Bus::connect(true).and_then(|mut bus| {
+        let mut message = call("AttachProcessesToUnit");
+        let pids = [pid.cast_unsigned()];
+        message.body.push_param3(scope, below.as_str(), pids.as_slice())?;
+        bus.call(message).map(|_| ())
+    });
+    attached.map_err(|source| CgroupError::Systemd {
+        action: "extension",
+        unit: scope.to_owned(),
+        source,
+    })
+}
+
 /// Stops the scope, and waits until it is gone. One that is gone already is fine.
 pub(super) fn stop(location: &Location) -> Result<(), CgroupError> {
     let Location::Systemd { scope, user, .. } = location else {

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
 use crate::plan::cgroup::CgroupPlan;
 
 use super::tree::Tree;
@@ -42,6 +44,17 @@ pub(super) fn make(
         super::refuse_reuse(&tree)?;
     }
     Ok(Some(tree))
+}
+
+/// Whether a process of ours may be moved from our cgroup to `path`: for that the kernel wants a right at the nearest
+/// ancestor of both ("Delegation Containment" in cgroup-v2.rst).
+pub(super) fn may_move_to(path: &Path) -> Result<bool, CgroupError> {
+    let own = mounts::own()?;
+    let own = mounts::find(&own, "").unwrap_or(Path::new("/"));
+    let own = Path::new(mounts::V2_ROOT).join(own.strip_prefix("/").unwrap_or(own));
+    let common = own.ancestors().find(|ancestor| path.starts_with(ancestor));
+    let procs = common.unwrap_or(Path::new("/")).join("cgroup.procs");
+    Ok(accessat(CWD, &procs, Access::WRITE_OK, AtFlags::EACCESS).is_ok())
 }
 
 /// Switches on, from the top down to the parent of `path`, all controllers there are, as runc: a container's

@@ -114,6 +114,7 @@ impl Exec<'_> {
     }
 
     fn set_up(&self, child: &Child, service: &Service<'_>) -> Result<(), LaunchError> {
+        self.entry.attach(child.pid.as_raw())?;
         if let Some(placement) = &service.record.rdt {
             rdt::add(placement, child.pid.as_raw())?;
         }
