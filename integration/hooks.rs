@@ -14,10 +14,15 @@ pub fn tests() -> Vec<Test> {
         test!(namespaces_of_each),
         test!(create_container_hooks_start_in_the_root),
         test!(state_on_standard_input).covers(&["annotations"]),
-        test!(arguments_and_environment),
+        test!(arguments_and_environment).covers(&[
+            "hooks.{prestart,createRuntime,createContainer,startContainer,poststart,poststop}.{path,args,env}",
+        ]),
         test!(several_of_one_kind_run_in_order),
         test!(network_can_be_set_up_by_prestart),
-        test!(timeout_ends_a_hook),
+        test!(timeout_ends_each_hook_of_create)
+            .covers(&["hooks.{prestart,createRuntime,createContainer}.timeout"]),
+        test!(timeout_of_the_later_hooks)
+            .covers(&["hooks.{startContainer,poststart,poststop}.timeout"]),
         test!(failure_before_the_start_ends_create),
         test!(failure_of_start_container_ends_start),
         test!(failure_of_poststart_stops_the_container),
@@ -183,17 +188,30 @@ fn state_on_standard_input(case: &Case) {
 
 fn arguments_and_environment(case: &Case) {
     let container = case.container_with(&["true"], |config| {
-        let log = case.path("log");
-        let script = format!("echo \"$0|$1|$#\" >{log}; env | grep -v -e PWD -e SHLVL -e _= | sort >>{log}");
-        config["hooks"]["createRuntime"] = json!([{
-            "path": "/bin/sh", "args": ["called so", "-c", script, "zero", "one one"], "env": ["A=1", "B=2 2"]
-        }]);
+        for kind in KINDS {
+            // `startContainer` runs in the container.
+            let log = match kind {
+                "startContainer" => "/log".to_owned(),
+                _ => format!("{}/log.{kind}", case.path("bundle-0/rootfs")),
+            };
+            let script = format!(
+                "echo \"$0|$1|$#\" >{log}; env | grep -v -e PWD -e PATH -e SHLVL -e _= | sort >>{log}"
+            );
+            config["hooks"][kind] = json!([{
+                // busybox, in the container, goes by its name.
+                "path": "/bin/sh", "args": [if kind == "startContainer" { "sh" } else { "called so" },
+                    "-c", script, "zero", "one one"], "env": ["A=1", "B=2 2"]
+            }]);
+        }
     });
-    container.run().ok();
-    assert_eq!(
-        fs::read_to_string(case.dir.join("log")).expect("the log"),
-        "zero|one one|1\nA=1\nB=2 2\n"
-    );
+    live(&container);
+    for kind in KINDS {
+        let file = match kind {
+            "startContainer" => "log".to_owned(),
+            _ => format!("log.{kind}"),
+        };
+        assert_eq!(container.read(&file), "zero|one one|1\nA=1\nB=2 2\n", "{kind}");
+    }
 }
 
 fn several_of_one_kind_run_in_order(case: &Case) {
@@ -219,17 +237,46 @@ fn network_can_be_set_up_by_prestart(case: &Case) {
     assert_eq!(container.run().ok().stdout, "1\n");
 }
 
-fn timeout_ends_a_hook(case: &Case) {
-    let container = case.container_with(&["true"], |config| {
-        let mut hook = hook("createRuntime", "exec sleep 100");
-        hook["timeout"] = json!(1);
-        config["hooks"]["createRuntime"] = json!([hook]);
-    });
-    let start = std::time::Instant::now();
-    let output = container.try_create(&[]).code_is(1);
-    assert!(start.elapsed().as_secs() < 30, "the hook was waited for");
-    case.names(&output, &["createRuntime", "timeout"]);
-    case.nothing_left();
+fn timeout_ends_each_hook_of_create(case: &Case) {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let container = case.container_with(&["true"], |config| {
+            let mut hook = hook(kind, "exec sleep 100");
+            hook["timeout"] = json!(1);
+            config["hooks"][kind] = json!([hook]);
+        });
+        let start = std::time::Instant::now();
+        let output = container.try_create(&[]).code_is(1);
+        assert!(start.elapsed().as_secs() < 30, "the {kind} hook was waited for");
+        case.names(&output, &[kind, "timeout"]);
+        case.nothing_left();
+    }
+}
+
+/// Of the later hooks: what the failure means depends on the kind, but none is waited for.
+fn timeout_of_the_later_hooks(case: &Case) {
+    for kind in ["startContainer", "poststart", "poststop"] {
+        let container = case.container_with(&["sleep", "100"], |config| {
+            let mut hook = hook(kind, "exec sleep 200");
+            hook["timeout"] = json!(1);
+            config["hooks"][kind] = json!([hook]);
+        });
+        let start = std::time::Instant::now();
+        let created = container.try_create(&[]);
+        // runc 1.1 calls poststart at the end of create.
+        if case.runtime.ours || created.status.success() {
+            let started = case.call(&["start", &container.id]);
+            let deleted = container.delete_with(&["--force"]);
+            if case.runtime.ours {
+                let output = if kind == "poststop" { &deleted } else { &started };
+                assert!(
+                    output.stderr.contains(kind) && output.stderr.contains("timeout"),
+                    "{output}"
+                );
+            }
+        }
+        assert!(start.elapsed().as_secs() < 60, "the {kind} hook was waited for");
+        case.nothing_left();
+    }
 }
 
 fn failure_before_the_start_ends_create(case: &Case) {

@@ -43,7 +43,7 @@ pub fn tests() -> Vec<Test> {
         test!(no_new_keyring),
         test!(preserve_fds_passes_descriptors),
         test!(other_descriptors_are_not_passed),
-        test!(pidfd_socket_hands_over_the_process).wrun_only("runc has --pidfd-socket from 1.2 on"),
+        test!(pidfd_socket_hands_over_the_process).runc_from(2, "--pidfd-socket"),
         test!(first_process_ends_and_its_children_with_it),
         test!(container_without_process_can_be_created_but_not_started)
             .wrun_only("runc wants a process already at create"),

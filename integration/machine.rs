@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 use crate::harness::bundle::{map_ids, set_namespace};
 use crate::harness::{Case, Container, Need, Output, Test, test};
 
-const NOT_IN_RUNC_1_1: &str = "runc has it from 1.3 on";
-const NOT_IN_RUNC_1_3: &str = "runc has it from 1.4 on";
 const NOT_IN_RUNC_1_1_RDT: &str = "runc 1.1 knows neither monitoring groups nor schemata";
 
 pub fn tests() -> Vec<Test> {
@@ -19,58 +17,68 @@ pub fn tests() -> Vec<Test> {
         test!(exec_runs_on_the_final_cpus)
             .covers(&["process.execCPUAffinity.final"])
             .needs(Need::TwoCpus)
-            .wrun_only(NOT_IN_RUNC_1_1),
+            .runc_from(3, "CPUs of added processes"),
         test!(exec_with_a_process_file_may_have_other_cpus)
             .covers(&["process.execCPUAffinity.final"])
             .needs(Need::TwoCpus)
-            .wrun_only(NOT_IN_RUNC_1_1),
+            .runc_from(3, "CPUs of added processes"),
         test!(exec_on_cpus_that_are_not_there_fails)
             .covers(&["process.execCPUAffinity.{initial,final}"])
-            .wrun_only(NOT_IN_RUNC_1_1),
+            .runc_from(3, "CPUs of added processes"),
         test!(memory_policy_of_all_processes)
             .covers(&[
                 "linux.memoryPolicy.{mode,nodes}",
                 "linux.memoryPolicy.mode=MPOL_BIND",
             ])
             .needs(Need::Numa)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "memory policies"),
         test!(memory_policy_in_a_user_namespace)
             .covers(&[
                 "linux.memoryPolicy.{mode,nodes}",
                 "linux.memoryPolicy.mode=MPOL_BIND",
             ])
             .needs(Need::Numa)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "memory policies"),
         test!(memory_policy_on_an_absent_node_fails)
             .covers(&["linux.memoryPolicy.nodes"])
             .needs(Need::Numa)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "memory policies"),
+        test!(each_memory_policy)
+            .needs(Need::Numa)
+            .runc_from(4, "memory policies")
+            .covers(&[
+                "linux.memoryPolicy.{mode,flags}",
+                "linux.memoryPolicy.{mode,flags}=*",
+            ]),
         test!(network_device_with_its_addresses)
             .covers(&["linux.netDevices.name"])
             .needs(Need::Veth)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "network devices"),
         test!(network_device_into_a_user_namespace)
             .covers(&["linux.netDevices.name"])
             .needs(Need::Veth)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "network devices"),
         test!(network_device_into_a_joined_network)
             .covers(&["linux.netDevices.name", "linux.namespaces.path"])
             .needs(Need::Veth)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "network devices"),
         test!(network_device_gets_a_free_number)
             .covers(&["linux.netDevices.name"])
             .needs(Need::Veth)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "network devices"),
         test!(network_device_that_cannot_be_moved_stays_as_it_was)
             .needs(Need::Veth)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "network devices"),
         test!(network_device_that_does_not_exist_fails)
             .needs(Need::Veth)
-            .wrun_only(NOT_IN_RUNC_1_3),
+            .runc_from(4, "network devices"),
         test!(rdt_without_resctrl_fails)
-            .covers(&["linux.intelRdt.closID"])
+            .covers(&["linux.intelRdt.{closID,schemata,l3CacheSchema,memBwSchema,enableMonitoring}"])
             .needs(Need::NoResctrl)
-            .wrun_only("runc 1.1 passes over a closID where resctrl is not mounted"),
+            .wrun_only("runc 1.1 passes it over where resctrl is not mounted"),
+        test!(old_rdt_monitoring_is_refused)
+            .wrun_only("runc passes them over")
+            .covers(&["linux.intelRdt.{enableCMT,enableMBM}"]),
         test!(rdt_class_of_its_own)
             .covers(&["linux.intelRdt.{schemata,enableMonitoring}"])
             .needs(Need::Resctrl)
@@ -155,6 +163,43 @@ fn memory_policy_of_all_processes(case: &Case) {
     assert_ne!(container.sh(BOUND), "0");
     let unbound = case.script(&format!("{BOUND} || true"));
     assert_eq!(unbound.run().ok().stdout, "0\n");
+}
+
+/// As /proc/self/numa_maps shows each (mm/mempolicy.c, mpol_to_str).
+fn each_memory_policy(case: &Case) {
+    let shown = |policy: Value| {
+        let container = case.script_with("cut -d ' ' -f 2 /proc/self/numa_maps | sort -u", |config| {
+            config["linux"]["memoryPolicy"] = policy;
+        });
+        container.run().ok().stdout
+    };
+    for (mode, nodes, expected) in [
+        ("MPOL_DEFAULT", "", "default"),
+        ("MPOL_PREFERRED", "0", "prefer:0"),
+        ("MPOL_BIND", "0", "bind:0"),
+        ("MPOL_INTERLEAVE", "0", "interleave:0"),
+        ("MPOL_LOCAL", "", "local"),
+        ("MPOL_PREFERRED_MANY", "0", "prefer (many):0"),
+        ("MPOL_WEIGHTED_INTERLEAVE", "0", "weighted interleave:0"),
+    ] {
+        let text = shown(json!({ "mode": mode, "nodes": nodes }));
+        // The names of the younger ones have changed, and have a blank in them.
+        let word = expected.split(' ').next().expect("a word");
+        assert!(text.contains(word), "{mode}: {text}");
+        assert!(
+            mode == "MPOL_DEFAULT" || !text.starts_with("default\n"),
+            "{mode}: {text}"
+        );
+    }
+    for (flag, expected) in [
+        ("MPOL_F_STATIC_NODES", "bind=static:0"),
+        ("MPOL_F_RELATIVE_NODES", "bind=relative:0"),
+        // Older kernels show no word for it.
+        ("MPOL_F_NUMA_BALANCING", "bind"),
+    ] {
+        let text = shown(json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": [flag] }));
+        assert!(text.contains(expected), "{flag}: {text}");
+    }
 }
 
 fn memory_policy_in_a_user_namespace(case: &Case) {
@@ -290,11 +335,29 @@ fn network_device_that_does_not_exist_fails(case: &Case) {
 }
 
 fn rdt_without_resctrl_fails(case: &Case) {
-    let container = case.container_with(&["true"], |config| {
-        config["linux"]["intelRdt"] = json!({ "closID": "guaranteed" });
-    });
-    case.names(&container.try_create(&[]), &["linux.intelRdt", "resctrl"]);
-    case.nothing_left();
+    for rdt in [
+        json!({ "closID": "guaranteed" }),
+        json!({ "schemata": ["L3:0=f"] }),
+        json!({ "l3CacheSchema": "L3:0=f" }),
+        json!({ "memBwSchema": "MB:0=50" }),
+        json!({ "enableMonitoring": true }),
+    ] {
+        let container = case.container_with(&["true"], |config| config["linux"]["intelRdt"] = rdt);
+        case.names(&container.try_create(&[]), &["linux.intelRdt", "resctrl"]);
+        case.nothing_left();
+    }
+}
+
+/// Version 1.3 of the specification has another property in their place.
+fn old_rdt_monitoring_is_refused(case: &Case) {
+    for property in ["enableCMT", "enableMBM"] {
+        let container = case.container_with(&["true"], |config| {
+            config["linux"]["intelRdt"] = json!({ property: true });
+        });
+        let culprits = [&format!("linux.intelRdt.{property}"), "enableMonitoring"];
+        case.names(&container.try_create(&[]), &culprits);
+        case.nothing_left();
+    }
 }
 
 const RESCTRL: &str = "/sys/fs/resctrl";

@@ -21,7 +21,7 @@ pub fn tests() -> Vec<Test> {
         test!(pid_joined_by_path).covers(&["linux.namespaces.path"]),
         test!(user_joined_by_path_with_its_network)
             .covers(&["linux.namespaces.path"])
-            .wrun_only("runc finds out a joined user namespace's map from 1.2 on"),
+            .runc_from(2, "the map of a joined user namespace"),
         test!(user_joined_by_path_and_its_map_named)
             .covers(&["linux.namespaces.path", "linux.uidMappings.hostID"]),
         test!(cgroup_namespace_hides_the_host_s_path),
@@ -38,15 +38,15 @@ pub fn tests() -> Vec<Test> {
         test!(time_offsets)
             .covers(&["linux.timeOffsets.{secs,nanosecs}", "linux.namespaces.type=time"])
             .needs(Need::TimeNamespace)
-            .wrun_only("runc has time namespaces from 1.2 on"),
+            .runc_from(2, "time namespaces"),
         test!(time_offsets_without_a_namespace_are_refused)
             .covers(&["linux.timeOffsets.secs"])
-            .wrun_only("runc has time namespaces from 1.2 on"),
+            .runc_from(2, "time namespaces"),
         test!(host_name).covers(&["hostname"]),
         test!(host_name_without_a_namespace_is_refused).covers(&["hostname"]),
         test!(domain_name)
             .covers(&["domainname"])
-            .wrun_only("runc sets the domain name from 1.2 on"),
+            .runc_from(2, "the domain name"),
         test!(sysctl_of_a_namespace).covers(&["linux.sysctl"]),
         test!(sysctl_of_a_shared_namespace_is_refused).covers(&["linux.sysctl"]),
         test!(sysctl_that_does_not_exist_is_refused).covers(&["linux.sysctl"]),

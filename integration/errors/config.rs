@@ -9,6 +9,10 @@ pub fn tests() -> Vec<Test> {
         test!(unknown_version)
             .covers(&["ociVersion"])
             .wrun_only("runc takes any version"),
+        test!(other_systems_are_refused)
+            .wrun_only("runc passes them over")
+            .covers(&["solaris.*", "windows.*", "vm.*", "zos.*", "freebsd"]),
+        test!(unknown_properties_are_passed_over).covers(&["uidMappings.*", "gidMappings.*"]),
         test!(no_config),
         test!(no_bundle),
         test!(missing_rootfs),
@@ -73,6 +77,38 @@ fn unknown_version(case: &Case) {
     refused_with(case, &["ociVersion"], |config| {
         config.as_object_mut().expect("an object").remove("ociVersion");
     });
+}
+
+/// A container for another system is not what would run.
+fn other_systems_are_refused(case: &Case) {
+    let mut all = crate::properties::document();
+    all["vm"]["hwConfig"] = json!({ "vcpus": 1 });
+    all["freebsd"] = json!({ "devices": [] });
+    for system in ["solaris", "windows", "vm", "zos", "freebsd"] {
+        refused_with(case, &[system, "not supported"], |config| {
+            config[system] = all[system].clone()
+        });
+        // Whatever is in it.
+        refused_with(case, &[system, "not supported"], |config| {
+            config[system] = json!({})
+        });
+    }
+}
+
+/// The specification asks for that. oci-spec's types have two that the specification never had.
+fn unknown_properties_are_passed_over(case: &Case) {
+    let all = crate::properties::document();
+    let container = case.container_with(&["cat", "/proc/self/uid_map"], |config| {
+        config["nonsense"] = json!({ "any": "thing" });
+        config["process"]["nonsense"] = json!(1);
+        config["linux"]["nonsense"] = json!([]);
+        for property in ["uidMappings", "gidMappings"] {
+            assert!(all[property].is_array());
+            config[property] = all[property].clone();
+        }
+    });
+    let own = fs::read_to_string("/proc/self/uid_map").expect("our own map");
+    assert_eq!(container.run().ok().stdout, own);
 }
 
 fn no_config(case: &Case) {

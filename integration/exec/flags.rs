@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Test> {
         test!(apparmor_flag).needs(Need::AppArmor),
         test!(process_label_flag).needs(Need::Selinux),
         test!(ignore_paused_flag),
-        test!(pidfd_socket).wrun_only("runc has --pidfd-socket from 1.2 on"),
+        test!(pidfd_socket).runc_from(2, "--pidfd-socket"),
     ]
 }
 

@@ -105,6 +105,11 @@ impl Case {
         self.container(&["sh", "-c", script])
     }
 
+    /// Whether a cgroup must be given time for real-time processes before it may have any.
+    pub fn realtime_groups(&self) -> bool {
+        super::facts::Need::RealTimeGroups.missing().is_none()
+    }
+
     /// The runtime with `--root` and `args`, input from /dev/null.
     pub fn command(&self, args: &[&str]) -> Command {
         self.command_under(&[], args)

@@ -8,6 +8,11 @@ use std::process::{Command, Stdio};
 pub const MOUNT_UNIFIED: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && \
      mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
 
+/// Like [`MOUNT_UNIFIED`], for cgroup v1's hierarchies of network classes and priorities beside those that are there.
+pub const MOUNT_NETWORK_CLASSES: &str = "mount --make-rprivate / && cd /sys/fs/cgroup && \
+     test -e memory/cgroup.procs && mount -t cgroup -o net_cls none net_cls && \
+     mount -t cgroup -o net_prio none net_prio && cd / && exec \"$@\"";
+
 /// Something that a test needs beyond root and Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -17,6 +22,26 @@ pub enum Need {
     AppArmorProfile,
     /// The kernel enforces SELinux labels.
     Selinux,
+    /// The kernel knows no SELinux labels.
+    NoSelinux,
+    /// Each cgroup has a share of the time for real-time processes (cgroup v1, CONFIG_RT_GROUP_SCHED).
+    RealTimeGroups,
+    /// cgroup v1's controllers of network classes and priorities can be mounted.
+    NetworkClasses,
+    /// A disk can be made of a file, for what is limited per device.
+    Disk,
+    /// Cgroups have weights for block I/O.
+    BlockWeights,
+    /// And one for each disk, which only the I/O scheduler BFQ has.
+    DiskWeights,
+    /// Weights of leaves, which CFQ had up to Linux 4.20, are not there.
+    NoLeafWeights,
+    /// A 64-bit program may call the kernel as i386 programs do (CONFIG_IA32_EMULATION).
+    Ia32,
+    /// The suite has machine code for this architecture.
+    KnownMachineCode,
+    /// No controller of RDMA.
+    NoRdma,
     /// Controllers are mounted as cgroup v1 hierarchies.
     CgroupV1,
     /// All controllers are in the one tree of cgroup v2.
@@ -72,6 +97,53 @@ impl Need {
             Need::Selinux => unless(
                 std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1"),
                 "SELinux is not enforcing here",
+            ),
+            Need::NoSelinux => unless(
+                !Path::new("/sys/fs/selinux/enforce").exists(),
+                "this machine has SELinux",
+            ),
+            Need::RealTimeGroups => unless(
+                Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists(),
+                "cgroups have no share of real time here",
+            ),
+            Need::NetworkClasses => unless(
+                succeeds("unshare", &["-m", "sh", "-c", MOUNT_NETWORK_CLASSES, "x", "true"]),
+                "no cgroup hierarchy of network classes can be mounted here",
+            ),
+            Need::Disk => unless(
+                Path::new("/dev/loop-control").exists() && Path::new("/sys/block/loop0").exists(),
+                "no disk can be made of a file here",
+            ),
+            Need::BlockWeights => unless(
+                exists_below(
+                    "blkio",
+                    &["blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight"],
+                ),
+                "cgroups have no weights for block I/O here",
+            ),
+            Need::DiskWeights => unless(
+                exists_below(
+                    "blkio",
+                    &["blkio.weight_device", "blkio.bfq.weight_device", "io.bfq.weight"],
+                ) && std::fs::read_to_string("/sys/block/loop0/queue/scheduler")
+                    .is_ok_and(|list| list.contains("bfq")),
+                "no disk has the I/O scheduler BFQ here",
+            ),
+            Need::NoLeafWeights => unless(
+                !exists_below("blkio", &["blkio.leaf_weight"]),
+                "this kernel has weights of leaves",
+            ),
+            Need::Ia32 => unless(
+                Path::new("/proc/sys/abi/vsyscall32").exists(),
+                "this kernel takes no calls of i386",
+            ),
+            Need::KnownMachineCode => unless(
+                ["x86_64", "aarch64"].contains(&std::env::consts::ARCH),
+                "the suite has no machine code for this architecture",
+            ),
+            Need::NoRdma => unless(
+                std::fs::read_to_string("/proc/cgroups").is_ok_and(|table| !table.contains("rdma")),
+                "this kernel has the controller of RDMA",
             ),
             Need::CgroupV1 => unless(
                 Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists(),
@@ -153,6 +225,19 @@ pub fn user_with_systemd() -> Option<u32> {
         let has = |name: &str| list.split_whitespace().any(|own| own == name);
         *id != 0 && Path::new(&format!("/run/user/{id}/bus")).exists() && has("memory") && has("pids")
     })
+}
+
+/// Whether a cgroup below the root has one of `files` of a controller, on v1 or v2.
+fn exists_below(controller: &str, files: &[&str]) -> bool {
+    let root = Path::new("/sys/fs/cgroup");
+    let mut hierarchies = [root.join(controller), root.to_owned()].into_iter();
+    let hierarchy = hierarchies.find(|hierarchy| hierarchy.join("cgroup.procs").exists());
+    let Some(hierarchy) = hierarchy else { return false };
+    let probe = hierarchy.join(format!("wrun-probe-{}", std::process::id()));
+    let made = std::fs::create_dir(&probe).is_ok();
+    let found = files.iter().any(|file| probe.join(file).exists());
+    let removed = std::fs::remove_dir(&probe).is_ok();
+    made && removed && found
 }
 
 fn resctrl() -> bool {

@@ -22,7 +22,21 @@ pub struct Runtime {
     pub path: PathBuf,
     /// Whether it is ours. A peer only has to fail where we also look at the wording of an error.
     pub ours: bool,
+    /// The second number of its version.
+    pub minor: u32,
     pub tree: Tree,
+}
+
+/// The 3 of a `runc version 1.3.6`; 0 where no such line is printed.
+fn minor(path: &Path) -> u32 {
+    let text = Command::new(path).arg("--version").output();
+    let text = text.map_or_else(|_| Vec::new(), |output| output.stdout);
+    let text = String::from_utf8_lossy(&text);
+    let number = text
+        .split("version 1.")
+        .nth(1)
+        .and_then(|rest| rest.split('.').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 impl Runtime {
@@ -34,6 +48,7 @@ impl Runtime {
             name,
             path: path.to_owned(),
             ours,
+            minor: minor(path),
             tree: Tree::Host,
         }
     }

@@ -18,6 +18,7 @@ pub struct Test {
     needs: Vec<Need>,
     ours_only: Option<&'static str>,
     unified: bool,
+    peer_from: Option<(u32, &'static str)>,
     covers: Vec<&'static str>,
 }
 
@@ -30,6 +31,7 @@ impl Test {
             needs: Vec::new(),
             ours_only: None,
             unified: false,
+            peer_from: None,
             covers: Vec::new(),
         }
     }
@@ -43,6 +45,12 @@ impl Test {
     /// Only wrun can pass it, because of `reason`.
     pub fn wrun_only(mut self, reason: &'static str) -> Self {
         self.ours_only = Some(reason);
+        self
+    }
+
+    /// Only a runc of version 1.`minor` or newer can pass it, since that brought `what`.
+    pub fn runc_from(mut self, minor: u32, what: &'static str) -> Self {
+        self.peer_from = Some((minor, what));
         self
     }
 
@@ -124,10 +132,17 @@ impl Suite {
                 if test.ours_only.is_some() && !runtime.ours {
                     continue;
                 }
+                let too_old = test
+                    .peer_from
+                    .filter(|(minor, _)| !runtime.ours && runtime.minor < *minor);
+                let missing = match too_old {
+                    Some((minor, what)) => Some(format!("runc has {what} from 1.{minor} on")),
+                    None => missing.clone(),
+                };
                 let runtime = if test.unified { runtime.unified() } else { runtime };
                 let name = format!("{name}::{}", runtime.name);
-                match &missing {
-                    Some(reason) => self.skip(&name, reason.clone()),
+                match missing {
+                    Some(reason) => self.skip(&name, reason),
                     None => {
                         let body = test.body;
                         let shown = name.clone();

@@ -10,6 +10,11 @@ pub fn tests() -> Vec<Test> {
             "linux.devices.{path,type,major,minor,fileMode,uid,gid}",
             "linux.devices.type={b,c,p}",
         ]),
+        test!(devices_anywhere).covers(&[
+            "linux.devices.{path,type,fileMode,uid,gid}",
+            "linux.devices.type=u",
+        ]),
+        test!(device_of_all_kinds_is_refused).covers(&["linux.devices.type=a"]),
         test!(terminals_are_new),
     ]
 }
@@ -59,6 +64,31 @@ fn more_devices(case: &Case) {
         "head: /dev/deep/block: Operation not permitted",
     ];
     assert_eq!(output.lines(), expected, "{output}");
+}
+
+/// Outside of /dev, in directories that are to be made, with a bit that is no permission.
+fn devices_anywhere(case: &Case) {
+    let script = "stat -c '%F %a %u:%g %t:%T' /srv/a/b/null /null && cat /null";
+    let container = case.script_with(script, |config| {
+        config["linux"]["devices"] = json!([
+            { "path": "/srv/a/b/null", "type": "u", "major": 1, "minor": 3, "fileMode": 0o1751, "uid": 7, "gid": 8 },
+            { "path": "/null", "type": "c", "major": 1, "minor": 3 },
+        ]);
+    });
+    let output = container.run().ok();
+    let expected = [
+        "character special file 1751 7:8 1:3",
+        "character special file 666 0:0 1:3",
+    ];
+    assert_eq!(output.lines(), expected, "{output}");
+}
+
+fn device_of_all_kinds_is_refused(case: &Case) {
+    let container = case.container_with(&["true"], |config| {
+        config["linux"]["devices"] = json!([{ "path": "/dev/x", "type": "a", "major": 1, "minor": 3 }]);
+    });
+    case.names(&container.run().code_is(1), &["linux.devices[0].type"]);
+    case.nothing_left();
 }
 
 fn terminals_are_new(case: &Case) {

@@ -10,7 +10,7 @@ pub fn tests() -> Vec<Test> {
         test!(flags_of_a_bind_mount).covers(&["mounts.{source,options}"]),
         test!(flags_of_a_bind_mount_are_cleared)
             .covers(&["mounts.options"])
-            .wrun_only("runc clears the flags of a source's mount from 1.2 on"),
+            .runc_from(2, "the clearing of a source's flags"),
         test!(bind_mount_of_a_file).covers(&["mounts.{destination,source}"]),
         test!(bind_mount_is_recursive_only_when_asked).covers(&["mounts.options"]),
         test!(recursive_attributes).covers(&["mounts.options"]),
@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Test> {
                 "mounts.{uidMappings,gidMappings}.{hostID,containerID,size}",
                 "mounts.options",
             ])
-            .wrun_only("runc has id-mapped mounts from 1.2 on"),
+            .runc_from(2, "id-mapped mounts"),
         test!(destination_is_made).covers(&["mounts.destination"]),
         test!(destination_through_a_link_stays_inside),
         test!(destination_with_dots_stays_inside),

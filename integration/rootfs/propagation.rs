@@ -8,7 +8,7 @@ pub fn tests() -> Vec<Test> {
         test!(propagation_from_the_host).covers(&["mounts.options"]),
         test!(propagation_of_the_root)
             .covers(&["linux.rootfsPropagation"])
-            .wrun_only("runc gives the root its propagation from 1.3 on"),
+            .runc_from(3, "the propagation of the root"),
         test!(nothing_of_the_host_is_mounted),
         test!(host_does_not_see_the_container_s_mounts),
     ]
@@ -72,7 +72,16 @@ fn propagation_from_the_host(case: &Case) {
 }
 
 fn propagation_of_the_root(case: &Case) {
-    for (propagation, field) in [("shared", "shared:"), ("slave", "master:"), ("private", "")] {
+    for (propagation, field) in [
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+        ("slave", "master:"),
+        ("rslave", "master:"),
+        ("private", ""),
+        ("rprivate", ""),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
+    ] {
         let container = case.container_with(&["cat", "/proc/self/mountinfo"], |config| {
             config["linux"]["rootfsPropagation"] = json!(propagation);
         });
@@ -88,7 +97,7 @@ fn propagation_of_the_root(case: &Case) {
         let text = output.ok().stdout;
         let root = mount_at(&text, "/");
         // A slave has a master only where the host's mount is shared.
-        if propagation != "slave" {
+        if !propagation.ends_with("slave") {
             assert_eq!(
                 root.optional.iter().any(|own| own.starts_with(field)),
                 !field.is_empty(),

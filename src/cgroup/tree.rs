@@ -85,7 +85,16 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match &setting.if_absent {
                 IfAbsent::Skip => Ok(()),
                 IfAbsent::Fail => Err(error),
-                IfAbsent::Write { file, value } => file::write(dir, file, value),
+                IfAbsent::Write { file, value } => {
+                    return file::write(dir, file, value).map_err(|source| {
+                        let other = Setting {
+                            file: file.clone(),
+                            value: value.clone(),
+                            ..setting.clone()
+                        };
+                        self.setting_error(&other, source)
+                    });
+                }
             },
             result => result,
         };

@@ -97,7 +97,7 @@ impl<'p> Tree<'p> {
             }
         };
         let propagation = plan.propagation.map_or((PropagationKind::Slave, true), |wanted| {
-            (wanted.kind, wanted.recursive)
+            (while_building(wanted.kind), wanted.recursive)
         });
         let host = open_tree(Path::new("/"), OpenTreeFlags::empty()).map_err(fail("open /"))?;
         set_propagation(host.as_fd(), propagation.0, propagation.1)
@@ -263,6 +263,15 @@ fn make_parent_private(path: &Path) -> io::Result<()> {
         }
     }
     Err(io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// The propagation of the host's mounts while the container's are made. What is unbindable could not be cloned, and
+/// masks and read-only paths are made so.
+fn while_building(kind: PropagationKind) -> PropagationKind {
+    match kind {
+        PropagationKind::Unbindable => PropagationKind::Private,
+        kind => kind,
+    }
 }
 
 fn describe(mount: &Mount) -> String {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::mount::OpenTreeFlags;
 
-use super::{RootfsError, describe, open_tree, set_propagation};
+use super::{RootfsError, describe, open_tree, set_propagation, while_building};
 use crate::plan::mounts::{Mount, MountIdMap, MountSource, PropagationKind, Rootfs};
 use crate::sys::mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 
@@ -96,9 +96,9 @@ fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result
     }
     let tree = open_tree(path, flags).map_err(fail("open the source"))?;
     // Cloned here, it would be a peer of the host's mount. As runc's, it gets what the root's propagation gives.
-    let kind = plan
-        .propagation
-        .map_or(PropagationKind::Slave, |propagation| propagation.kind);
+    let kind = plan.propagation.map_or(PropagationKind::Slave, |propagation| {
+        while_building(propagation.kind)
+    });
     if kind != PropagationKind::Shared {
         set_propagation(tree.as_fd(), kind, true).map_err(fail("set the propagation of the source"))?;
     }

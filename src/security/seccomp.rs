@@ -47,6 +47,11 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program, SecurityError> {
     check_notify(seccomp)?;
     let architectures = seccomp.architectures.iter().map(|name| architecture(name));
     let architectures: Vec<Architecture> = architectures.collect::<Result<_, _>>()?;
+    // Of the others no program runs here, and libseccomp may not know them, or not beside each other.
+    let architectures: Vec<_> = architectures
+        .into_iter()
+        .filter(Architecture::runs_here)
+        .collect();
 
     let default = scmp_action(seccomp.default_action);
     let failed = |step: String| move |source: SeccompError| SecurityError::SeccompCompile { step, source };

@@ -34,6 +34,22 @@ const BITS64: u32 = 0x8000_0000;
 const LE: u32 = 0x4000_0000;
 const N32: u32 = 0x2000_0000;
 
+impl Architecture {
+    /// Whether a program of this architecture can call the kernel of such a machine.
+    pub fn runs_here(&self) -> bool {
+        /// The bits of `audit` that hold EM_*.
+        const MACHINE: u32 = 0xffff;
+        match self.audit & MACHINE {
+            3 | 62 => cfg!(target_arch = "x86_64"),
+            40 | 183 => cfg!(target_arch = "aarch64"),
+            _ => {
+                let known = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+                !known && (self.audit & LE != 0) == cfg!(target_endian = "little")
+            }
+        }
+    }
+}
+
 pub(super) const AUDIT_X86_64: u32 = 62 | BITS64 | LE;
 
 /// Sorted by name. The number in `audit` is the machine's EM_* of <linux/elf-em.h>.

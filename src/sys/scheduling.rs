@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// `struct sched_attr` of sched_setattr(2), of its first published size (48 bytes).
+/// `struct sched_attr` of sched_setattr(2), 56 bytes: with the clamps of Linux 5.3, without which the kernel refuses
+/// their flags.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SchedulerAttributes {
@@ -16,6 +17,9 @@ pub struct SchedulerAttributes {
     pub runtime: u64,
     pub deadline: u64,
     pub period: u64,
+    /// Utilization, 0 to 1024, as the next; read with SCHED_FLAG_UTIL_CLAMP_MIN and _MAX alone.
+    pub util_min: u32,
+    pub util_max: u32,
 }
 
 /// Sets the calling thread's scheduling policy and attributes.

@@ -47,6 +47,7 @@ pub struct Config {
     pub windows: Present,
     pub vm: Present,
     pub zos: Present,
+    pub freebsd: Present,
 }
 
 /// `root` (config.md, "Root").

@@ -47,6 +47,7 @@ fn other_platforms(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> 
         ("windows", &config.windows),
         ("vm", &config.vm),
         ("zos", &config.zos),
+        ("freebsd", &config.freebsd),
     ] {
         if property.is_some() {
             return Err(Problem::unsupported(name, WHY));

@@ -1,5 +1,7 @@
 //! cgroups: where the container's are, that limits are set and bite, and that they are gone afterwards.
 
+mod rest;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ use crate::harness::command::eventually;
 use crate::harness::{Case, Container, Need, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         test!(path_of_the_config).covers(&["linux.cgroupsPath"]),
         test!(path_is_the_id_by_default),
         test!(cgroup_that_is_lived_in_is_refused).wrun_only("runc did no more than warn before 1.2"),
@@ -86,7 +88,9 @@ pub fn tests() -> Vec<Test> {
             .needs(Need::Systemd)
             .needs(Need::CgroupV2),
         test!(systemd_scope_is_free_again_after_a_failure).needs(Need::Systemd),
-    ]
+    ];
+    tests.extend(rest::tests());
+    tests
 }
 
 /// A container that runs until it is deleted.

@@ -1,12 +1,14 @@
 //! seccomp filters: actions, arguments, flags, and the hand-over of notifications.
 
+mod names;
+
 use serde_json::{Value, json};
 
 use crate::harness::terminal::DescriptorSocket;
-use crate::harness::{Case, Test, test};
+use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         test!(errno).covers(&[
             "linux.seccomp.syscalls.{names,action,errnoRet}",
             "linux.seccomp.defaultAction=SCMP_ACT_ALLOW",
@@ -28,7 +30,9 @@ pub fn tests() -> Vec<Test> {
         ]),
         test!(notification_without_a_listener_is_refused).covers(&["linux.seccomp.listenerPath"]),
         test!(same_filter_twice),
-    ]
+    ];
+    tests.extend(names::tests());
+    tests
 }
 
 /// An allow-all filter with `rules` and `extra` keys.
@@ -66,7 +70,7 @@ fn errno_is_eperm_by_default(case: &Case) {
 
 /// The filter that Docker gives every container.
 fn default_action_with_an_allow_list(case: &Case) {
-    let docker: Value = serde_json::from_str(include_str!("fixtures/docker.json")).expect("JSON");
+    let docker: Value = serde_json::from_str(include_str!("../fixtures/docker.json")).expect("JSON");
     let script = "echo works; ls / >/dev/null; unshare -U true 2>&1; keyctl 2>/dev/null; exit 0";
     let container = case.script_with(script, |config| {
         config["linux"]["seccomp"] = docker["linux"]["seccomp"].clone();

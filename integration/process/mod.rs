@@ -1,5 +1,8 @@
 //! What the container's process is and is confined by: user, groups, capabilities, limits, environment.
 
+mod scheduling;
+mod sets;
+
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -8,7 +11,7 @@ use crate::harness::facts::APPARMOR_PROFILE;
 use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         test!(capability_sets_of_root).covers(&["process.capabilities.{bounding,permitted,effective}"]),
         test!(capability_sets_of_another_user).covers(&[
             "process.capabilities.{bounding,permitted,effective,inheritable,ambient}",
@@ -45,10 +48,19 @@ pub fn tests() -> Vec<Test> {
             .covers(&["process.apparmorProfile"])
             .needs(Need::AppArmorProfile),
         test!(apparmor_profile_that_is_not_loaded_is_refused).covers(&["process.apparmorProfile"]),
+        test!(labels_without_selinux_are_refused)
+            .needs(Need::NoSelinux)
+            .covers(&["process.selinuxLabel", "linux.mountLabel"]),
+        test!(mount_label)
+            .needs(Need::Selinux)
+            .covers(&["linux.mountLabel"]),
         test!(selinux_label)
             .covers(&["process.selinuxLabel"])
             .needs(Need::Selinux),
-    ]
+    ];
+    tests.extend(scheduling::tests());
+    tests.extend(sets::tests());
+    tests
 }
 
 /// The number in the line `name:` of /proc/self/status, as printed by the container.
@@ -382,6 +394,28 @@ fn selinux_label(case: &Case) {
         config["process"]["selinuxLabel"] = json!(label);
     });
     assert!(container.run().ok().stdout.contains("container_t"));
+}
+
+fn mount_label(case: &Case) {
+    let container = case.script_with("grep ' /dev/shm ' /proc/self/mountinfo", |config| {
+        config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0:c1,c2");
+    });
+    let output = container.run().ok();
+    assert!(
+        output.stdout.contains("context=") && output.stdout.contains("c1,c2"),
+        "{output}"
+    );
+}
+
+/// A security setting that cannot be applied is an error.
+fn labels_without_selinux_are_refused(case: &Case) {
+    for (part, property) in [("process", "selinuxLabel"), ("linux", "mountLabel")] {
+        let container = case.container_with(&["true"], |config| {
+            config[part][property] = json!("system_u:system_r:container_t:s0");
+        });
+        case.names(&container.run().code_is(1), &["SELinux"]);
+        case.nothing_left();
+    }
 }
 
 /// An image can put anything in the place of /etc/passwd: it must be neither waited for nor read without end.
