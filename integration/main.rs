@@ -50,6 +50,8 @@ fn main() -> ExitCode {
     suite.add("faults", faults::tests());
     suite.add("security", security::tests());
     suite.add("wasm", wasm::tests());
+    suite.add("containerd", engines::containerd::tests());
+    suite.add("containerd", engines::containerd::wasm_tests());
     suite.add("docker", engines::docker::tests());
     suite.add("docker::wasm", engines::docker::wasm_tests());
     suite.add("rootless", rootless::tests());

@@ -50,6 +50,8 @@ pub enum Need {
     UnifiedTree,
     /// Docker's daemon and client.
     Docker,
+    /// containerd, its shim for runc and its client `ctr`.
+    Containerd,
     /// systemd is process 1, so that its scopes can be asked for.
     Systemd,
     /// A user who is not root has a systemd of his own, with the memory and pids controllers.
@@ -161,10 +163,8 @@ impl Need {
                 succeeds("unshare", &["-m", "sh", "-c", MOUNT_UNIFIED, "x", "true"]),
                 "no cgroup v2 tree can be mounted here",
             ),
-            Need::Docker => ["dockerd", "docker", "iptables"]
-                .iter()
-                .find(|name| find_program(name).is_none())
-                .map(|name| format!("{name} is not installed")),
+            Need::Docker => absent(&["dockerd", "docker", "iptables"]),
+            Need::Containerd => absent(&["containerd", "containerd-shim-runc-v2", "ctr"]),
             Need::Systemd => unless(
                 Path::new("/run/systemd/system").exists(),
                 "systemd is not the init of this machine",
@@ -203,7 +203,7 @@ impl Need {
             ),
             Need::Resctrl => unless(resctrl(), "resctrl is not mounted"),
             Need::NoResctrl => unless(!resctrl(), "resctrl is mounted"),
-            Need::Strace => unless(find_program("strace").is_some(), "strace is not installed"),
+            Need::Strace => absent(&["strace"]),
             Need::GuestToolchain => match super::guest::build_command(&["--ready"]).output() {
                 Ok(output) if output.status.success() => None,
                 Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -258,6 +258,12 @@ pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
         ])
         .map(|dir| Path::new(dir).join(name))
         .find(|file| file.is_file())
+}
+
+/// Which of the programs is not installed.
+fn absent(programs: &[&str]) -> Option<String> {
+    let missing = programs.iter().find(|name| find_program(name).is_none());
+    missing.map(|name| format!("{name} is not installed"))
 }
 
 /// Whether a command ends with exit code 0.

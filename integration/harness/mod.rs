@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod case;
 pub mod command;
 pub mod container;
+pub mod containerd;
 pub mod docker;
 pub mod facts;
 pub mod guest;
