@@ -52,6 +52,10 @@ pub enum Need {
     Docker,
     /// containerd, its shim for runc and its client `ctr`.
     Containerd,
+    /// Podman and conmon.
+    Podman,
+    /// Buildah.
+    Buildah,
     /// systemd is process 1, so that its scopes can be asked for.
     Systemd,
     /// A user who is not root has a systemd of his own, with the memory and pids controllers.
@@ -164,6 +168,8 @@ impl Need {
                 "no cgroup v2 tree can be mounted here",
             ),
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
+            Need::Podman => absent(&["podman", "conmon"]),
+            Need::Buildah => absent(&["buildah"]),
             Need::Containerd => absent(&["containerd", "containerd-shim-runc-v2", "ctr"]),
             Need::Systemd => unless(
                 Path::new("/run/systemd/system").exists(),

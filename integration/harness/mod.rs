@@ -12,6 +12,7 @@ pub mod guest;
 pub mod http;
 pub mod leaks;
 pub mod network;
+pub mod podman;
 pub mod runtime;
 pub mod suite;
 pub mod terminal;

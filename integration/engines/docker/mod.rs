@@ -50,3 +50,8 @@ fn volume_of(case: &Case) -> String {
     fs::write(path.join("file"), "in the volume\n").expect("a file");
     case.path("volume")
 }
+
+/// A file of the container's cgroup; see [`super::cgroup_file`].
+fn cgroup_file(docker: &Docker, id: &str, controller: &str, v1: &str, v2: &str) -> String {
+    super::cgroup_file(&docker.inspect(id, "{{.State.Pid}}"), controller, v1, v2)
+}

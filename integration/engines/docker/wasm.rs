@@ -215,7 +215,7 @@ fn update(case: &Case) {
             &id,
         ])
         .ok();
-    let file = |controller, v1, v2| super::native::cgroup_file(&docker, &id, controller, v1, v2);
+    let file = |controller, v1, v2| cgroup_file(&docker, &id, controller, v1, v2);
     assert_eq!(file("memory", "memory.limit_in_bytes", "memory.max"), "268435456");
     assert_eq!(file("pids", "pids.max", "pids.max"), "40");
     assert!(file("cpu", "cpu.cfs_quota_us", "cpu.max").starts_with("50000"));
