@@ -31,6 +31,10 @@ pub fn tests() -> Vec<Test> {
         test!(debug_adds_to_the_log),
         test!(root_keeps_containers_apart),
         test!(systemd_cgroup_without_systemd_is_refused),
+        test!(log_has_levels_and_destinations).wrun_only("the options are crun's"),
+        test!(regular_expressions_name_containers).wrun_only("the option is crun's"),
+        test!(configuration_from_another_file).wrun_only("the option is crun's"),
+        test!(containers_without_a_cgroup).wrun_only("the option is crun's"),
     ]
 }
 
@@ -377,5 +381,94 @@ fn systemd_cgroup_without_systemd_is_refused(case: &Case) {
         &container.id,
     ]);
     case.names(&output.code_is(1), &["systemd"]);
+    case.nothing_left();
+}
+
+fn log_has_levels_and_destinations(case: &Case) {
+    let log = case.path("log");
+    let lines = |level: &str, destination: &str| {
+        let _ = fs::remove_file(&log); // There is none before the first.
+        case.call(&["--log", destination, "--log-level", level, "state", "nobody"])
+            .code_is(1);
+        fs::read_to_string(&log).unwrap_or_default().lines().count()
+    };
+    assert_eq!(lines("error", &log), 1);
+    assert_eq!(lines("warning", &format!("file:{log}")), 1);
+    assert!(lines("debug", &log) > 1);
+    let output = case.call(&["--log", "syslog:", "list"]);
+    case.names(&output.code_is(1), &["--log"]);
+}
+
+fn regular_expressions_name_containers(case: &Case) {
+    let containers: Vec<_> = (0..3).map(|_| case.container(&["sleep", "100"])).collect();
+    containers
+        .iter()
+        .for_each(crate::harness::Container::run_detached);
+    // Ids end in a number, the first one with 0.
+    case.call(&["kill", "--regex", "[-][01]$", "KILL"]).ok();
+    containers[0].wait_for("stopped");
+    containers[1].wait_for("stopped");
+    assert_eq!(containers[2].status(), "running");
+    // One that runs is a warning, and the others go.
+    let output = case.call(&["delete", "--regex", "."]).ok();
+    assert!(
+        output.stderr.contains(&containers[2].id) && output.stderr.contains("level=warning"),
+        "{output}"
+    );
+    let left = case.call(&["list", "--quiet"]).ok().stdout;
+    assert_eq!(left, format!("{}\n", containers[2].id));
+    case.call(&["delete", "--force", "--regex", "^no match$"]).ok();
+    case.names(&case.call(&["delete", "--regex", "("]).code_is(1), &["\"(\""]);
+    case.call(&["delete", "--force", "-r", &format!("^{}", case.mark)])
+        .ok();
+    case.nothing_left();
+}
+
+fn configuration_from_another_file(case: &Case) {
+    let container = case.container(&["false"]);
+    let config = container.bundle.join("config.json");
+    let other = case.dir.join("other.json");
+    let text = fs::read_to_string(&config).expect("it is there");
+    fs::write(&other, text.replace("\"false\"", "\"pwd\"")).expect("a file");
+    fs::remove_file(config).expect("it is there");
+    let mut command = container.command("run", &["--config", "other.json"]);
+    command.current_dir(&case.dir);
+    assert_eq!(case.finish(command).ok().stdout, "/\n");
+    // What is kept of it is enough for exec.
+    let sleeper = case.container(&["false"]);
+    fs::write(&other, text.replace("\"false\"", "\"sleep\", \"100\"")).expect("a file");
+    let other = other.to_str().expect("UTF-8");
+    case.finish(sleeper.command("create", &["-f", other])).ok();
+    sleeper.start();
+    assert_eq!(sleeper.sh("cat /proc/1/comm"), "sleep");
+    let missing = case.finish(container.command("run", &["-f", "/no/such.json"]));
+    case.names(&missing.code_is(1), &["/no/such.json"]);
+}
+
+fn containers_without_a_cgroup(case: &Case) {
+    let own = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let container = case.container(&["sleep", "100"]);
+    let bundle = container.bundle();
+    let disabled = ["--cgroup-manager", "disabled"];
+    case.call(
+        &[
+            &disabled[..],
+            &["run", "--detach", "--bundle", &bundle, &container.id],
+        ]
+        .concat(),
+    )
+    .ok();
+    assert_eq!(own(&container.pid().to_string()), own("self"));
+    assert_eq!(container.sh("echo fine"), "fine");
+    case.names(&case.call(&["pause", &container.id]).code_is(1), &["cgroup"]);
+    container.kill("KILL").ok();
+    container.wait_for("stopped");
+    container.delete();
+    let limited = case.container_with(&["true"], |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 1 << 26 });
+    });
+    let bundle = limited.bundle();
+    let output = case.call(&[&disabled[..], &["run", "--bundle", &bundle, &limited.id]].concat());
+    case.names(&output.code_is(1), &["linux.resources.memory.limit", "disabled"]);
     case.nothing_left();
 }

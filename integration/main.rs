@@ -3,8 +3,10 @@
 
 mod harness;
 
+mod annotations;
 mod cgroups;
 mod commands;
+mod completion;
 mod console;
 mod engines;
 mod errors;
@@ -13,8 +15,10 @@ mod exec;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod live_mounts;
 mod machine;
 mod namespaces;
+mod notify;
 mod process;
 mod properties;
 mod rootfs;
@@ -36,13 +40,17 @@ fn main() -> ExitCode {
     }
     suite.add("lifecycle", lifecycle::tests());
     suite.add("commands", commands::tests());
+    suite.add("completion", completion::tests());
     suite.add("console", console::tests());
     suite.add("exec", exec::tests());
     suite.add("namespaces", namespaces::tests());
     suite.add("process", process::tests());
     suite.add("seccomp", seccomp::tests());
     suite.add("rootfs", rootfs::tests());
+    suite.add("live_mounts", live_mounts::tests());
     suite.add("hooks", hooks::tests());
+    suite.add("annotations", annotations::tests());
+    suite.add("notify", notify::tests());
     suite.add("cgroups", cgroups::tests());
     suite.add("update", update::tests());
     suite.add("events", events::tests());

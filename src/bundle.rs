@@ -37,15 +37,26 @@ pub enum BundleError {
 pub struct Bundle {
     path: PathBuf,
     config: Vec<u8>,
+    config_path: PathBuf,
 }
 
 impl Bundle {
-    /// Opens the bundle at `path`, which may be relative and may hold symlinks.
-    pub fn open(path: &Path) -> Result<Self, BundleError> {
+    /// Opens the bundle at `path`, which may be relative and may hold symlinks; with `config` a file anywhere in
+    /// place of its config.json.
+    pub fn open(path: &Path, config: Option<&Path>) -> Result<Self, BundleError> {
         let bundle = path.canonicalize().map_err(|source| BundleError::Directory {
             path: path.to_owned(),
             source,
         })?;
+        if let Some(file) = config {
+            let config = read_bounded(file).map_err(|failure| failure.of(file))?;
+            let config_path = file.to_owned();
+            return Ok(Self {
+                path: bundle,
+                config,
+                config_path,
+            });
+        }
         let file = bundle.join(CONFIG);
         let config = read_bounded(&file).map_err(|failure| match failure {
             Failure::Io(source) if source.kind() == io::ErrorKind::NotFound => BundleError::NoConfig {
@@ -56,14 +67,13 @@ impl Bundle {
                     path: path.to_owned(),
                 }
             }
-            Failure::Io(source) => BundleError::Config {
-                path: file.clone(),
-                source,
-            },
-            Failure::NotAFile => BundleError::NotAFile { path: file.clone() },
-            Failure::TooLarge => BundleError::TooLarge { path: file.clone() },
+            failure => failure.of(&file),
         })?;
-        Ok(Self { path: bundle, config })
+        Ok(Self {
+            path: bundle,
+            config,
+            config_path: file,
+        })
     }
 
     /// Absolute, free of symlinks.
@@ -77,8 +87,8 @@ impl Bundle {
     }
 
     /// Path of config.json, for errors.
-    pub fn config_path(&self) -> PathBuf {
-        self.path.join(CONFIG)
+    pub fn config_path(&self) -> &Path {
+        &self.config_path
     }
 }
 
@@ -86,6 +96,17 @@ enum Failure {
     Io(io::Error),
     NotAFile,
     TooLarge,
+}
+
+impl Failure {
+    fn of(self, path: &Path) -> BundleError {
+        let path = path.to_owned();
+        match self {
+            Self::Io(source) => BundleError::Config { path, source },
+            Self::NotAFile => BundleError::NotAFile { path },
+            Self::TooLarge => BundleError::TooLarge { path },
+        }
+    }
 }
 
 /// Reads a regular file of at most [`MAX_CONFIG_BYTES`]. Opened non-blocking, so that a FIFO in the file's
@@ -122,7 +143,7 @@ mod tests {
     fn reads_the_config_and_canonicalizes_the_path() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(CONFIG), "{}").unwrap();
-        let bundle = Bundle::open(&directory.path().join(".")).unwrap();
+        let bundle = Bundle::open(&directory.path().join("."), None).unwrap();
         assert_eq!(bundle.config(), b"{}");
         assert_eq!(bundle.path(), directory.path().canonicalize().unwrap());
     }
@@ -130,12 +151,12 @@ mod tests {
     #[test]
     fn names_what_is_missing() {
         let directory = tempfile::tempdir().unwrap();
-        let error = Bundle::open(directory.path()).unwrap_err().to_string();
+        let error = Bundle::open(directory.path(), None).unwrap_err().to_string();
         assert!(
             error.starts_with("JSON specification file config.json not found"),
             "{error}"
         );
-        let error = Bundle::open(&directory.path().join("absent"))
+        let error = Bundle::open(&directory.path().join("absent"), None)
             .unwrap_err()
             .to_string();
         assert!(error.contains("absent"), "{error}");
@@ -146,13 +167,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join(CONFIG)).unwrap();
         assert!(matches!(
-            Bundle::open(directory.path()),
+            Bundle::open(directory.path(), None),
             Err(BundleError::NotAFile { .. })
         ));
         let file = directory.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(
-            Bundle::open(&file),
+            Bundle::open(&file, None),
             Err(BundleError::NotADirectory { .. })
         ));
     }
@@ -163,7 +184,7 @@ mod tests {
         let file = File::create(directory.path().join(CONFIG)).unwrap();
         file.set_len(MAX_CONFIG_BYTES + 1).unwrap();
         assert!(matches!(
-            Bundle::open(directory.path()),
+            Bundle::open(directory.path(), None),
             Err(BundleError::TooLarge { .. })
         ));
     }

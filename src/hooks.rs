@@ -8,9 +8,10 @@
 //! Hooks inherit every descriptor that is not close-on-exec: all that we open is, and whatever the caller of
 //! `wrun` left open is marked so at the start of the program ([`crate::sys::fd::cloexec_from`]).
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,7 +22,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::plan::Hook;
+use crate::plan::{Hook, HookOutput};
 
 /// How much of each of a hook's outputs goes into an error; the rest is read and thrown away.
 const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -55,6 +56,13 @@ pub enum HookError {
         seconds: u64,
     },
 
+    #[error("cannot open {} for the output of hooks", .path.display())]
+    Output {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+
     #[error("error running {stage} hook #{index}: cannot follow {}", .path.display())]
     Follow {
         stage: String,
@@ -65,37 +73,93 @@ pub enum HookError {
     },
 }
 
+/// Files of the host that get what hooks write, in place of their errors.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    stdout: Option<File>,
+    stderr: Option<File>,
+}
+
+impl Outputs {
+    /// Opens what the annotations name, to append to it. What is made belongs to the runtime's user alone.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open(wanted: &HookOutput) -> Result<Self, HookError> {
+        let open = |path: &PathBuf| {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOCTTY)
+                .open(path)
+                .map_err(|source| HookError::Output {
+                    path: path.clone(),
+                    source,
+                })
+        };
+        Ok(Self {
+            stdout: wanted.stdout.as_ref().map(open).transpose()?,
+            stderr: wanted.stderr.as_ref().map(open).transpose()?,
+        })
+    }
+
+    /// The same files, for a process that closes the others of its descriptors.
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let copy = |file: &Option<File>| file.as_ref().map(File::try_clone).transpose();
+        Ok(Self {
+            stdout: copy(&self.stdout)?,
+            stderr: copy(&self.stderr)?,
+        })
+    }
+
+    /// What a clone must keep open.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [&self.stdout, &self.stderr]
+            .into_iter()
+            .filter_map(|file| file.as_ref().map(AsRawFd::as_raw_fd))
+    }
+}
+
+/// How the hooks of one list are run.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The list's name in config.json.
+    pub stage: &'a str,
+    /// The directory each starts in: the bundle for hooks in the runtime's namespaces, as with runc; `None` keeps
+    /// the caller's.
+    pub cwd: Option<&'a Path>,
+    /// `None`: what they write is read and told in errors.
+    pub outputs: Option<&'a Outputs>,
+}
+
 /// Runs `hooks` one after the other and stops at the first that fails.
 ///
-/// `state_json` is what each reads from its stdin, the runtime spec's state; `cwd` the directory each starts
-/// in: the bundle for hooks in the runtime's namespaces, as with runc; `None` keeps the caller's.
+/// `state_json` is what each reads from its stdin, the runtime spec's state.
 ///
 /// # Errors
 /// The failure of the first hook that could not be started, exited with another code than 0, was ended by a
 /// signal or overran its timeout (then it was killed). When this returns, none of the hooks runs any more.
-pub fn run(hooks: &[Hook], state_json: &[u8], stage: &str, cwd: Option<&Path>) -> Result<(), HookError> {
+pub fn run(hooks: &[Hook], state_json: &[u8], setting: Setting<'_>) -> Result<(), HookError> {
     hooks
         .iter()
         .enumerate()
-        .try_for_each(|(index, hook)| run_one(hook, state_json, stage, index, cwd))
+        .try_for_each(|(index, hook)| run_one(hook, state_json, index, setting))
 }
 
 /// The same, but every hook is run, whatever becomes of the others; answers the failures in order. For
 /// `poststop`, whose failures are warnings (runtime spec, config.md).
-pub fn run_all(hooks: &[Hook], state_json: &[u8], stage: &str, cwd: Option<&Path>) -> Vec<HookError> {
-    let failure = |(index, hook)| run_one(hook, state_json, stage, index, cwd).err();
+pub fn run_all(hooks: &[Hook], state_json: &[u8], setting: Setting<'_>) -> Vec<HookError> {
+    let failure = |(index, hook)| run_one(hook, state_json, index, setting).err();
     hooks.iter().enumerate().filter_map(failure).collect()
 }
 
-fn run_one(
-    hook: &Hook,
-    state_json: &[u8],
-    stage: &str,
-    index: usize,
-    cwd: Option<&Path>,
-) -> Result<(), HookError> {
-    let (stage, path) = (stage.to_string(), hook.path.clone());
-    let mut child = match command(hook, state_json, cwd).and_then(|mut command| command.spawn()) {
+fn run_one(hook: &Hook, state_json: &[u8], index: usize, setting: Setting<'_>) -> Result<(), HookError> {
+    let (stage, path) = (setting.stage.to_string(), hook.path.clone());
+    let mut child = match command(hook, state_json, setting).and_then(|mut command| command.spawn()) {
         Ok(child) => child,
         Err(source) => {
             return Err(HookError::Spawn {
@@ -143,7 +207,7 @@ fn run_one(
     }
 }
 
-fn command(hook: &Hook, state: &[u8], cwd: Option<&Path>) -> io::Result<Command> {
+fn command(hook: &Hook, state: &[u8], setting: Setting<'_>) -> io::Result<Command> {
     let mut command = Command::new(&hook.path);
     if let [name, arguments @ ..] = hook.args.as_slice() {
         command.arg0(name).args(arguments);
@@ -151,13 +215,21 @@ fn command(hook: &Hook, state: &[u8], cwd: Option<&Path>) -> io::Result<Command>
     command.env_clear();
     // An entry without `=` names no variable: no program could find it.
     command.envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
-    if let Some(cwd) = cwd {
+    if let Some(cwd) = setting.cwd {
         command.current_dir(cwd);
     }
+    let output = |file: Option<&File>| match file {
+        Some(file) => file.try_clone().map(Stdio::from),
+        None => Ok(Stdio::piped()),
+    };
     command
         .stdin(stdin(state)?)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(output(
+            setting.outputs.and_then(|outputs| outputs.stdout.as_ref()),
+        )?)
+        .stderr(output(
+            setting.outputs.and_then(|outputs| outputs.stderr.as_ref()),
+        )?);
     Ok(command)
 }
 

@@ -78,6 +78,10 @@ pub enum Need {
     Strace,
     /// The toolchain that the built guests were built with, which `integration/guests/build` makes.
     GuestToolchain,
+    /// The shell zsh.
+    Zsh,
+    /// The shell fish.
+    Fish,
 }
 
 /// The profile that Docker loads, under which a process may read /proc and its own files.
@@ -215,6 +219,8 @@ impl Need {
                 Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
                 Err(error) => Some(format!("integration/guests/build: {error}")),
             },
+            Need::Zsh => unless(find_program("zsh").is_some(), "zsh is not installed"),
+            Need::Fish => unless(find_program("fish").is_some(), "fish is not installed"),
         }
     }
 }

@@ -16,6 +16,8 @@ use rustbus::wire::marshal::traits::SignatureBuffer;
 use rustbus::wire::unmarshal;
 use rustbus::{Marshal, MessageBuilder, MessageType, Signature, signature};
 
+use crate::plan::cgroup::NumberKind;
+
 const DAEMON: &str = "org.freedesktop.DBus";
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 /// systemd's own socket, for root on hosts without a bus.
@@ -302,6 +304,10 @@ pub(super) enum Value {
     Pids(Vec<u32>),
     Bits(Vec<u8>),
     Pairs(Vec<(String, String)>),
+    Texts(Vec<String>),
+    /// A number of another kind, and a list of such.
+    Typed(NumberKind, i128),
+    TypedList(NumberKind, Vec<i128>),
 }
 
 impl Signature for Value {
@@ -331,8 +337,32 @@ impl Marshal for Value {
             Self::Pids(value) => value.marshal_as_variant(context),
             Self::Bits(value) => value.marshal_as_variant(context),
             Self::Pairs(value) => value.marshal_as_variant(context),
+            Self::Texts(value) => value.marshal_as_variant(context),
+            Self::Typed(kind, value) => match kind {
+                NumberKind::Byte => (*value as u8).marshal_as_variant(context),
+                NumberKind::Int16 => (*value as i16).marshal_as_variant(context),
+                NumberKind::Uint16 => (*value as u16).marshal_as_variant(context),
+                NumberKind::Int32 => (*value as i32).marshal_as_variant(context),
+                NumberKind::Uint32 => (*value as u32).marshal_as_variant(context),
+                NumberKind::Int64 => (*value as i64).marshal_as_variant(context),
+                NumberKind::Uint64 => (*value as u64).marshal_as_variant(context),
+            },
+            Self::TypedList(kind, values) => match kind {
+                NumberKind::Byte => list(values, |value| value as u8).marshal_as_variant(context),
+                NumberKind::Int16 => list(values, |value| value as i16).marshal_as_variant(context),
+                NumberKind::Uint16 => list(values, |value| value as u16).marshal_as_variant(context),
+                NumberKind::Int32 => list(values, |value| value as i32).marshal_as_variant(context),
+                NumberKind::Uint32 => list(values, |value| value as u32).marshal_as_variant(context),
+                NumberKind::Int64 => list(values, |value| value as i64).marshal_as_variant(context),
+                NumberKind::Uint64 => list(values, |value| value as u64).marshal_as_variant(context),
+            },
         }
     }
+}
+
+/// Numbers of one kind, which are within its range.
+fn list<T>(values: &[i128], convert: impl Fn(i128) -> T) -> Vec<T> {
+    values.iter().copied().map(convert).collect()
 }
 
 #[cfg(test)]
@@ -405,6 +435,12 @@ mod tests {
             (
                 "DeviceAllow".to_owned(),
                 Value::Pairs(vec![("/dev/null".to_owned(), "rw".to_owned())]),
+            ),
+            ("Texts".to_owned(), Value::Texts(vec!["a".to_owned()])),
+            ("Small".to_owned(), Value::Typed(NumberKind::Int16, -3)),
+            (
+                "Numbers".to_owned(),
+                Value::TypedList(NumberKind::Uint64, vec![u64::MAX.into()]),
             ),
         ];
         call.body.push_param(&properties[..]).unwrap();

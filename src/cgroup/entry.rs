@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Component, Path, PathBuf};
 
-use crate::plan::cgroup::{CgroupMode, Location};
+use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location};
 
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use super::{Cgroup, CgroupError, file, mounts, systemd, v2};
 
 /// How a new process gets into a cgroup.
@@ -155,6 +155,30 @@ impl Cgroup {
             unit: scope.clone(),
             below: below.to_owned(),
         }))
+    }
+}
+
+impl Cgroup {
+    /// Moves the container's first process, which is in the cgroup, to the one below that its plan delegates, made
+    /// for it. What the cgroup's limits are holds for that one as well.
+    ///
+    /// # Errors
+    /// A directory that cannot be made, or a process that cannot be moved.
+    pub fn delegate(&self, plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
+        let Some(below) = &plan.delegate else {
+            return Ok(());
+        };
+        let tree = self.tree("").ok_or(CgroupError::NoTree { verb: "delegate" })?;
+        let path = tree.path.join(below);
+        // With the cgroup goes all that is below it.
+        tree::make(&path, &mut Vec::new())?;
+        let moved =
+            file::open_dir(&path).and_then(|dir| file::write(dir.as_fd(), "cgroup.procs", &pid.to_string()));
+        moved.map_err(|source| CgroupError::Io {
+            action: "move the process to",
+            path,
+            source,
+        })
     }
 }
 

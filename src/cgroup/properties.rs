@@ -3,7 +3,9 @@
 //! systemd writes its units' files anew when it sees fit, so what it does not know of would be lost then.
 //! What has no property here is written to the file alone, as all of it is once more after the start.
 
-use crate::plan::cgroup::{CgroupMode, CgroupPlan, DeviceException, DevicePolicy, Setting};
+use crate::plan::cgroup::{
+    CgroupMode, CgroupPlan, DeviceException, DevicePolicy, PropertyValue, Setting, SystemdProperty,
+};
 
 use super::dbus::Value;
 
@@ -30,6 +32,18 @@ pub(super) fn of(plan: &CgroupPlan, version: u32) -> Vec<Property> {
         push_devices(&mut properties, &policy, version);
     }
     properties
+}
+
+/// One that annotations ask for.
+pub(super) fn given(property: &SystemdProperty) -> Property {
+    let value = match &property.value {
+        PropertyValue::Bool(value) => Value::Bool(*value),
+        PropertyValue::Text(value) => Value::Text(value.clone()),
+        PropertyValue::Texts(values) => Value::Texts(values.clone()),
+        PropertyValue::Number(kind, value) => Value::Typed(*kind, *value),
+        PropertyValue::Numbers(kind, values) => Value::TypedList(*kind, values.clone()),
+    };
+    (property.name.clone(), value)
 }
 
 /// The settings alone, for a scope that is there.

@@ -56,6 +56,8 @@ pub(super) fn start(plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
     let version = parse_version(&version);
     bus.watch_jobs().map_err(failed)?;
     let mut unit = scope_properties(plan.mode, slice, scope, pid, version);
+    // Before the limits, which are the engine's.
+    unit.extend(plan.properties.iter().map(properties::given));
     unit.extend(properties::of(plan, version));
     let started = match start_unit(&mut bus, scope, &unit) {
         // A failed unit of the same name may be left over: systemd forgets it when told to.

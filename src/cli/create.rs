@@ -13,6 +13,10 @@ use crate::container::{self, CreateOptions};
 pub struct Create {
     #[command(flatten)]
     creation: Creation,
+
+    /// Accepted and without effect, since callers of crun pass it.
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
 }
 
 impl Create {
@@ -34,6 +38,10 @@ pub(super) struct Creation {
     /// Bundle of the container: the directory of config.json. Relative paths in config.json start from it.
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
+
+    /// File to read in place of the bundle's config.json; a relative path starts from the current directory.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Unix socket to which the master side of the container's terminal is sent.
     ///
@@ -75,6 +83,7 @@ impl Creation {
         CreateOptions {
             id: self.container_id.clone(),
             bundle: self.bundle.clone(),
+            config: self.config.clone(),
             console_socket: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
             pidfd_socket: self.pidfd_socket.clone(),

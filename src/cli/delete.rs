@@ -10,7 +10,7 @@ use crate::container;
 /// --force.
 #[derive(Debug, clap::Args)]
 pub struct Delete {
-    /// Name of the container.
+    /// Name of the container, or with --regex what is found in the names of those that are meant.
     #[arg(value_name = "CONTAINER-ID")]
     container_id: String,
 
@@ -19,12 +19,23 @@ pub struct Delete {
     /// With this option it is no error if there is no such container.
     #[arg(long, short)]
     force: bool,
+
+    /// Take the name for an extended regular expression (regex(7)) and delete every container in whose name it is
+    /// found. What fails with one of them is a warning.
+    #[arg(long, short)]
+    regex: bool,
 }
 
 impl Delete {
     pub fn execute(&self, invocation: &Invocation, log: &Log) -> anyhow::Result<u8> {
         let warn = |message: &str| log.warn(message);
-        container::delete(&invocation.context(&warn)?, &self.container_id, self.force)?;
+        let context = invocation.context(&warn)?;
+        let delete = |id: &str| container::delete(&context, id, self.force);
+        if self.regex {
+            container::each_matching(&context, &self.container_id, delete)?;
+        } else {
+            delete(&self.container_id)?;
+        }
         Ok(0)
     }
 }

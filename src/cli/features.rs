@@ -8,7 +8,9 @@ use super::{Invocation, log::Log, version, write_stdout};
 use crate::plan::namespaces::Kind;
 use crate::security::seccomp_names;
 use crate::spec::model::{MemoryPolicyFlag, MemoryPolicyMode};
-use crate::spec::{annotations, capabilities, guest_options, mount_options};
+use crate::spec::{
+    annotations, capabilities, guest_options, mount_options, runtime_options, systemd_properties,
+};
 
 /// Print as JSON what wrun can do.
 ///
@@ -114,6 +116,10 @@ struct MountExtensions {
 
 fn report() -> Report {
     let mut unsafe_annotations = annotations::ALL.to_vec();
+    unsafe_annotations.extend(runtime_options::ALL);
+    unsafe_annotations.extend(annotations::CONTAINER_TYPES);
+    // The one that ends in a dot stands for all that begin so.
+    unsafe_annotations.push(systemd_properties::PREFIX);
     // Both write a file in the container.
     unsafe_annotations.extend([guest_options::CORE_DUMP, guest_options::PROFILE]);
     unsafe_annotations.sort_unstable();
@@ -206,6 +212,8 @@ mod tests {
             "\"MPOL_F_STATIC_NODES\"",
             "\"module.wasm.image/variant\"",
             "\"run.oci.handler\"",
+            "\"run.oci.hooks.stdout\"",
+            "\"org.systemd.property.\"",
         ] {
             assert!(text.contains(word), "{word}: {text}");
         }

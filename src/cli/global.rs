@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::log::{Format, Log};
+use super::log::{Format, Level, Log};
+use crate::container::CgroupManager;
 use crate::host::{Host, Rootless};
 
 /// Where the state of containers is kept by default.
@@ -15,16 +16,21 @@ const DEFAULT_ROOT: &str = "/run/wrun";
 // The doc comments below are the manual: they become --help and man/wrun.8.
 #[derive(Debug, Default, clap::Args)]
 pub struct Global {
-    /// Write debug lines to the log.
+    /// Write debug lines to the log, as --log-level debug.
     #[arg(long)]
     pub debug: bool,
 
-    /// File to which log lines are appended; standard error by default.
+    /// Where log lines go: a file to which they are appended, journald:NAME or syslog:NAME; standard error by default.
     ///
-    /// The file is made with mode 0644 where it does not exist. The error that ends a command is written to
-    /// the file and, as plain text, to standard error.
+    /// The file, which file: may stand before, is made with mode 0644 where it does not exist. NAME is what the
+    /// lines are marked with in the journal or system log. The error that ends a command is written to the log and,
+    /// as plain text, to standard error.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+
+    /// Which lines are written to the log: error, warning (the default) or debug, each with those before.
+    #[arg(long, value_name = "LEVEL", value_enum, hide_possible_values = true)]
+    pub log_level: Option<Level>,
 
     /// Format of log lines.
     ///
@@ -50,8 +56,21 @@ pub struct Global {
     ///
     /// `linux.cgroupsPath` of config.json is then of the form slice:prefix:name, for example
     /// system.slice:wrun:434234.
-    #[arg(long)]
+    #[arg(long, overrides_with = "cgroup_manager")]
     pub systemd_cgroup: bool,
+
+    /// Who makes the cgroups: cgroupfs (wrun itself, the default), systemd (as --systemd-cgroup) or disabled.
+    ///
+    /// Where it is disabled, containers stay in the caller's cgroup: limits in config.json are refused, its device
+    /// rules have no effect, and pause is not possible. Of this option and --systemd-cgroup the last one counts.
+    #[arg(
+        long,
+        value_name = "MANAGER",
+        value_enum,
+        hide_possible_values = true,
+        overrides_with_all = ["systemd_cgroup", "cgroup_manager"]
+    )]
+    pub cgroup_manager: Option<Manager>,
 
     /// Whether errors for lack of permission on cgroups are ignored: true, false or auto.
     ///
@@ -64,14 +83,40 @@ pub struct Global {
     pub criu: Option<PathBuf>,
 
     /// Print the version, and the versions of what wrun is built from.
-    #[arg(long, short = 'v')]
+    #[arg(long, short = 'v', short_alias = 'V')]
     pub version: bool,
+}
+
+/// `--cgroup-manager`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Manager {
+    Cgroupfs,
+    Systemd,
+    Disabled,
 }
 
 impl Global {
     /// Opens the log that the options name.
     pub fn open_log(&self) -> anyhow::Result<Log> {
-        Log::open(self.log.as_deref(), self.log_format, self.debug)
+        Log::open(self.log.as_deref(), self.log_format, self.level())
+    }
+
+    fn level(&self) -> Level {
+        match self.log_level {
+            _ if self.debug => Level::Debug,
+            level => level.unwrap_or_default(),
+        }
+    }
+
+    /// Who makes the cgroups.
+    pub(super) fn cgroup_manager(&self) -> CgroupManager {
+        match self.cgroup_manager {
+            Some(Manager::Cgroupfs) => CgroupManager::Cgroupfs,
+            Some(Manager::Systemd) => CgroupManager::Systemd,
+            Some(Manager::Disabled) => CgroupManager::Disabled,
+            None if self.systemd_cgroup => CgroupManager::Systemd,
+            None => CgroupManager::Cgroupfs,
+        }
     }
 
     /// The state directory, absolute. The default one of a user is made here; others need not exist.

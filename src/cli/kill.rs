@@ -14,7 +14,7 @@ const SIGRTMAX: i32 = 64;
 /// Send a signal to a container.
 #[derive(Debug, clap::Args)]
 pub struct Kill {
-    /// Name of the container.
+    /// Name of the container, or with --regex what is found in the names of those that are meant.
     #[arg(value_name = "CONTAINER-ID")]
     container_id: String,
 
@@ -27,17 +27,23 @@ pub struct Kill {
     /// Send the signal to all processes of the container, not only to the first.
     #[arg(long, short)]
     all: bool,
+
+    /// Take the name for an extended regular expression (regex(7)) and signal every container in whose name it is
+    /// found. What fails with one of them is a warning.
+    #[arg(long, short)]
+    regex: bool,
 }
 
 impl Kill {
     pub fn execute(&self, invocation: &Invocation, log: &Log) -> anyhow::Result<u8> {
         let warn = |message: &str| log.warn(message);
-        container::kill(
-            &invocation.context(&warn)?,
-            &self.container_id,
-            self.signal,
-            self.all,
-        )?;
+        let context = invocation.context(&warn)?;
+        let kill = |id: &str| container::kill(&context, id, self.signal, self.all);
+        if self.regex {
+            container::each_matching(&context, &self.container_id, kill)?;
+        } else {
+            kill(&self.container_id)?;
+        }
         Ok(0)
     }
 }

@@ -4,15 +4,14 @@
 //! Docker, containerd and CRI-O read the last line of the JSON form, and standard error where there is none.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use super::log_sink::Sink;
 
 /// How a line is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -24,12 +23,12 @@ pub enum Format {
     Json,
 }
 
-/// How grave a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How grave a line is, from the least on; also from which level on lines are written (`--log-level`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Written only under `--debug`.
     Debug,
+    #[default]
     Warning,
     Error,
 }
@@ -47,42 +46,31 @@ impl Level {
 /// Where the lines of one command go.
 #[derive(Debug)]
 pub struct Log {
-    /// `None` is standard error.
-    file: Option<File>,
+    sink: Sink,
     format: Format,
-    debug: bool,
+    /// Lines below it are not written.
+    level: Level,
 }
 
 impl Log {
     /// A log on standard error, in text.
     pub const fn stderr() -> Self {
         Self {
-            file: None,
+            sink: Sink::Stderr,
             format: Format::Text,
-            debug: false,
+            level: Level::Warning,
         }
     }
 
-    /// Opens the log: the file is made with mode 0644 where it does not exist, and appended to.
-    pub fn open(path: Option<&Path>, format: Format, debug: bool) -> anyhow::Result<Self> {
-        let file = match path {
-            // An empty name is what an engine passes that has no log to name.
-            Some(path) if !path.as_os_str().is_empty() => Some(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o644)
-                    .open(path)
-                    .with_context(|| format!("cannot open the log file {}", path.display()))?,
-            ),
-            _ => None,
-        };
-        Ok(Self { file, format, debug })
+    /// Opens the log that `--log` names; a file is made with mode 0644 where it does not exist, and appended to.
+    pub fn open(destination: Option<&Path>, format: Format, level: Level) -> anyhow::Result<Self> {
+        let sink = Sink::open(destination)?;
+        Ok(Self { sink, format, level })
     }
 
-    /// A line for who looks into wrun itself; written under `--debug` only.
+    /// A line for who looks into wrun itself.
     pub fn debug(&self, message: impl FnOnce() -> String) {
-        if self.debug {
+        if self.level <= Level::Debug {
             self.write(Level::Debug, &message());
         }
     }
@@ -101,20 +89,19 @@ impl Log {
     /// As [`Self::report`], for an error that is text already.
     pub fn fail(&self, message: &str) {
         self.write(Level::Error, message);
-        if self.file.is_some() {
+        if self.sink.is_elsewhere() {
             // There is nowhere left to tell that standard error is closed.
             let _ = writeln!(std::io::stderr().lock(), "{message}");
         }
     }
 
     fn write(&self, level: Level, message: &str) {
+        if level < self.level {
+            return;
+        }
         let line = line(self.format, level, message, OffsetDateTime::now_utc());
-        // One write for a line, so that the lines of two processes do not mix. A log that cannot be written
-        // (a full disk) must not stop a container.
-        let _ = match &self.file {
-            Some(file) => (&mut &*file).write_all(line.as_bytes()),
-            None => std::io::stderr().lock().write_all(line.as_bytes()),
-        };
+        // A log that cannot be written (a full disk) must not stop a container.
+        let _ = self.sink.write(level, &line, message);
     }
 }
 
@@ -203,18 +190,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.json");
         for _ in 0..2 {
-            let log = Log::open(Some(&path), Format::Json, false).unwrap();
+            let log = Log::open(Some(&path), Format::Json, Level::Warning).unwrap();
             log.warn("first");
-            log.debug(|| unreachable!("debug lines are made under --debug only"));
+            log.debug(|| unreachable!("debug lines are made on that level only"));
         }
+        let log = Log::open(Some(&path), Format::Json, Level::Error).unwrap();
+        log.warn("not written");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(Log::open(Some(&directory.path().join("none/log")), Format::Text, false).is_err());
-        assert!(
-            Log::open(Some(Path::new("")), Format::Text, false)
-                .unwrap()
-                .file
-                .is_none()
-        );
+        let nowhere = directory.path().join("none/log");
+        assert!(Log::open(Some(&nowhere), Format::Text, Level::Warning).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap_mangen::Man;
 
-use crate::spec::{annotations, guest_options};
+use crate::spec::{annotations, guest_options, runtime_options, systemd_properties};
 use crate::workload::{exit, wasm::proposals};
 
 /// Programs for administrators.
@@ -23,6 +23,9 @@ const GUESTS: [&str; 2] = [
     include_str!("wasm/manual-end.roff"),
 ];
 
+/// What annotations ask of the runtime.
+const ANNOTATIONS: &str = include_str!("annotations.roff");
+
 /// One page: its file's name and its text.
 fn pages() -> Vec<(String, String)> {
     let mut program = super::whole();
@@ -30,6 +33,7 @@ fn pages() -> Vec<(String, String)> {
     let overview = page(&program, &(commands(&program, "wrun") + OVERVIEW_SECTIONS));
     let mut pages = vec![(format!("wrun.{SECTION}"), overview)];
     add_pages_below(&program, "wrun", &mut pages);
+    pages.push(("wrun-annotations.7".to_owned(), ANNOTATIONS.to_owned()));
     pages.push(("wrun-wasm.7".to_owned(), guests()));
     pages
 }
@@ -156,6 +160,27 @@ fn man_pages_are_fresh() {
             pages.iter().any(|(page, _)| *page == name),
             "man/{name} belongs to no command"
         );
+    }
+}
+
+#[test]
+fn the_page_on_annotations_names_all_that_the_code_knows() {
+    let page = ANNOTATIONS.replace("\\-", "-");
+    let refused = runtime_options::REFUSED.map(|(key, _)| key);
+    let keys = runtime_options::ALL
+        .iter()
+        .chain(&annotations::ALL)
+        .chain(&annotations::CONTAINER_TYPES)
+        .chain(&refused)
+        .chain(&[systemd_properties::PREFIX]);
+    for key in keys {
+        assert!(
+            page.contains(&format!("\\fB{key}\\fR")),
+            "{key} is not in the page"
+        );
+    }
+    for line in page.lines() {
+        assert!(line.len() <= 130, "{line}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! Names, short forms, order of arguments and defaults are runc's, since engines know those. The doc comments
 //! of options and commands are the manual: `--help` and the pages in `man/` are made from them.
 
+mod completion;
 mod create;
 mod delete;
 mod events;
@@ -13,8 +14,10 @@ mod global;
 mod kill;
 mod list;
 pub mod log;
+mod log_sink;
 #[cfg(test)]
 mod man;
+mod mounts;
 mod passed;
 mod pause;
 mod ps;
@@ -99,6 +102,7 @@ macro_rules! commands {
 }
 
 commands! {
+    completion: Completion,
     create: Create,
     delete: Delete,
     events: Events,
@@ -106,6 +110,7 @@ commands! {
     features: Features,
     kill: Kill,
     list: List,
+    mounts: Mounts,
     pause: Pause,
     ps: Ps,
     resume: Resume,
@@ -161,9 +166,10 @@ impl Invocation {
     fn context<'a>(&self, warn: crate::container::Warn<'a>) -> anyhow::Result<Context<'a>> {
         Ok(Context {
             root: self.global.state_root()?,
-            systemd_cgroup: self.global.systemd_cgroup,
+            cgroup_manager: self.global.cgroup_manager(),
             rootless: self.global.rootless,
             wasm_required: self.wasm_required,
+            notify_socket: passed::notify_socket(),
             warn,
         })
     }
@@ -190,7 +196,7 @@ impl Refusal {
     pub fn report(&self) {
         let (cause, advice) = self.texts();
         if let Some(path) = &self.log
-            && let Ok(log) = Log::open(Some(Path::new(path)), self.format, false)
+            && let Ok(log) = Log::open(Some(Path::new(path)), self.format, log::Level::default())
         {
             log.fail(&cause);
         } else {
@@ -248,10 +254,11 @@ fn read(command: clap::Command, arguments: &[OsString]) -> Result<(Global, Optio
 /// Whether the command line looks like one of a command whose process enters a container. A guess, which may
 /// be wrong where an option's value is named like a command.
 pub fn enters_container(arguments: impl IntoIterator<Item = OsString>) -> bool {
-    arguments
-        .into_iter()
-        .skip(1)
-        .any(|argument| argument == "create" || argument == "run" || argument == "exec")
+    arguments.into_iter().skip(1).any(|argument| {
+        ["create", "run", "exec", "mounts"]
+            .iter()
+            .any(|name| argument == *name)
+    })
 }
 
 /// Whether the program was called under a name that asks for Wasm.

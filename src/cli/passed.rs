@@ -1,5 +1,9 @@
+//! What a service manager passes to wrun for the container.
+//!
 //! The descriptors that a container inherits beside standard input, output and error: those that a service
 //! manager has passed to wrun for it (sd_listen_fds(3)), and then `--preserve-fds` more.
+
+use std::ffi::OsString;
 
 use clap::builder::RangedI64ValueParser;
 
@@ -19,6 +23,11 @@ pub(super) fn sockets() -> u32 {
         variable("LISTEN_FDS").as_deref(),
         std::process::id(),
     )
+}
+
+/// Where a service manager waits for word that the container is ready (sd_notify(3)).
+pub(super) fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())
 }
 
 fn listened(listen_pid: Option<&str>, listen_fds: Option<&str>, pid: u32) -> u32 {

@@ -74,17 +74,19 @@ fn every_command_and_option_is_explained() {
     }
 }
 
-/// runc 1.3's options by command; a dash and a letter are the short form.
+/// runc 1.3's options by command, and crun's; a dash and a letter are the short form.
 const RUNC: &[(&str, &str)] = &[
     (
         "wrun",
-        "debug log log-format root systemd-cgroup rootless help -h version -v criu",
+        "debug log log-format log-level root systemd-cgroup cgroup-manager rootless help -h version -v criu",
     ),
+    // Neither runc nor crun has such a command.
+    ("completion", ""),
     (
         "create",
-        "bundle -b console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds",
+        "bundle -b config -f console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds no-subreaper",
     ),
-    ("delete", "force -f"),
+    ("delete", "force -f regex -r"),
     ("events", "interval stats"),
     (
         "exec",
@@ -92,14 +94,16 @@ const RUNC: &[(&str, &str)] = &[
          process-label apparmor no-new-privs cap -c preserve-fds cgroup ignore-paused",
     ),
     ("features", ""),
-    ("kill", "all -a"),
+    ("kill", "all -a regex -r"),
     ("list", "format -f quiet -q"),
+    // crun's.
+    ("mounts", ""),
     ("pause", ""),
     ("ps", "format -f"),
     ("resume", ""),
     (
         "run",
-        "bundle -b console-socket pidfd-socket detach -d keep pid-file no-subreaper no-pivot no-new-keyring \
+        "bundle -b config -f console-socket pidfd-socket detach -d keep pid-file no-subreaper no-pivot no-new-keyring \
          preserve-fds",
     ),
     ("spec", "bundle -b rootless"),
@@ -116,7 +120,7 @@ const RUNC: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn commands_and_options_are_those_of_runc() {
+fn commands_and_options_are_those_of_runc_and_crun() {
     let pages = pages();
     assert_eq!(
         pages.len(),
@@ -151,6 +155,14 @@ fn what_engines_call_is_read() {
         "wrun --rootless true --criu /usr/sbin/criu delete --force ID",
         "wrun kill --all ID 9",
         "wrun kill ID",
+        "wrun --cgroup-manager=disabled --log-level=debug --log=file:/L create --config F --no-subreaper ID",
+        "wrun --cgroup-manager cgroupfs --log journald:x --log-level error run -f F -d ID",
+        "wrun kill --regex ^web KILL",
+        "wrun completion bash",
+        "wrun completion words -- create --b",
+        "wrun mounts add ID FILE",
+        "wrun mounts remove ID FILE",
+        "wrun delete -fr ^web",
         "wrun exec --process FILE --pid-file P --detach --console-socket S ID",
         "wrun exec --pid-file P --process FILE --detach --tty ID",
         "wrun --rootless=false ps --format table ID -ef",
@@ -177,6 +189,22 @@ fn what_engines_call_is_read() {
         "wrun wasm verify",
     ] {
         assert!(matches!(parse(words(line)), Ok(Parsed::Invocation(_))), "{line}");
+    }
+}
+
+#[test]
+fn the_last_word_on_cgroups_counts() {
+    use crate::container::CgroupManager::{Cgroupfs, Disabled, Systemd};
+    for (options, manager) in [
+        ("", Cgroupfs),
+        ("--systemd-cgroup", Systemd),
+        ("--cgroup-manager systemd", Systemd),
+        ("--systemd-cgroup --cgroup-manager disabled", Disabled),
+        ("--cgroup-manager disabled --systemd-cgroup", Systemd),
+        ("--cgroup-manager systemd --cgroup-manager cgroupfs", Cgroupfs),
+    ] {
+        let line = format!("wrun {options} list");
+        assert_eq!(invocation(&line).global.cgroup_manager(), manager, "{line}");
     }
 }
 
@@ -227,6 +255,7 @@ fn help_and_version_go_to_standard_output() {
     assert_eq!(text("wrun help create"), text("wrun create --help"));
     assert!(text("wrun --version").starts_with("wrun version "));
     assert_eq!(text("wrun -v"), text("wrun --version"));
+    assert_eq!(text("wrun -V"), text("wrun --version"));
 }
 
 #[test]
@@ -248,6 +277,10 @@ fn what_is_wrong_is_named_with_the_log_in_which_to_say_so() {
         ("wrun --rootless maybe list", "maybe"),
         ("wrun --log-format xml list", "xml"),
         ("wrun create --preserve-fds -1 ID", "-1"),
+        ("wrun completion", "<SHELL>"),
+        ("wrun completion csh", "csh"),
+        ("wrun mounts", "subcommand"),
+        ("wrun mounts add ID", "<FILE>"),
         ("wrun wasm", "subcommand"),
         ("wrun wasm bogus", "bogus"),
         ("wrun wasm prune", "--all"),

@@ -17,7 +17,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-pub use relay::{Relay, Waited, copy_size, keep_line_ends, reap};
+pub use relay::{Relay, Waited, Watched, copy_size, keep_line_ends, reap};
 
 use crate::plan::process::ConsoleSize;
 

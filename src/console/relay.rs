@@ -49,6 +49,13 @@ fn stdout() -> BorrowedFd<'static> {
 /// Bytes under way in one direction, at most this many.
 const BUFFER: usize = 16 * 1024;
 
+/// Something else to look after while one waits.
+pub struct Watched<'a> {
+    pub fd: BorrowedFd<'a>,
+    /// Called when there is something to read; false ends the watch.
+    pub ready: &'a mut dyn FnMut() -> bool,
+}
+
 /// The foreground side. Made before the container starts, so that no signal is lost.
 pub struct Relay {
     signals: SignalFd,
@@ -81,7 +88,13 @@ impl Relay {
 
     /// Forwards signals to the process, and bytes between our standard streams and its terminal's master if
     /// there is one, until it ends. Reaps other children of ours meanwhile (`subreaper`).
-    pub fn wait(&mut self, pidfd: BorrowedFd<'_>, pid: i32, master: Option<OwnedFd>) -> io::Result<Waited> {
+    pub fn wait(
+        &mut self,
+        pidfd: BorrowedFd<'_>,
+        pid: i32,
+        master: Option<OwnedFd>,
+        mut watched: Option<Watched<'_>>,
+    ) -> io::Result<Waited> {
         let mut pump = master.map(Pump::new).transpose()?;
         loop {
             let mut fds = vec![
@@ -92,16 +105,23 @@ impl Relay {
             for (fd, flags) in &wishes {
                 fds.push(PollFd::from_borrowed_fd(*fd, *flags));
             }
+            if let Some(watched) = &watched {
+                fds.push(PollFd::from_borrowed_fd(watched.fd, PollFlags::IN));
+            }
             match rustix::event::poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
             };
             let ended = !fds[1].revents().is_empty();
             let signaled = !fds[0].revents().is_empty();
+            let noticed = watched.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
             drop(fds);
             drop(wishes);
             if let Some(pump) = &mut pump {
                 pump.turn()?;
+            }
+            if noticed && watched.as_mut().is_some_and(|watched| !(watched.ready)()) {
+                watched = None;
             }
             if signaled {
                 self.forward(pidfd, pid, pump.as_ref())?;

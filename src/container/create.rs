@@ -14,6 +14,7 @@ use super::{Context, CreateOptions, Error, begin, delete};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleSocket, Relay};
+use crate::hooks::Outputs;
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan};
@@ -55,8 +56,12 @@ pub(super) fn create_with(
     terminal: Terminal,
     relay: Option<&Relay>,
 ) -> Result<Created, Error> {
-    let bundle = Bundle::open(&options.bundle)?;
-    let plan = plan(context, options, &bundle, host)?;
+    let bundle = Bundle::open(&options.bundle, options.config.as_deref())?;
+    let notify = context
+        .notify_socket
+        .is_some()
+        .then(|| Entry::notify_path(&context.root.join(&options.id)));
+    let plan = plan(context, options, &bundle, host, notify.as_deref())?;
     let gathered = Gathered {
         options,
         host,
@@ -64,6 +69,11 @@ pub(super) fn create_with(
         plan: &plan,
         relay,
         console: console(options, &plan, terminal)?,
+        hook_outputs: if plan.hooks.is_empty() {
+            Outputs::default()
+        } else {
+            Outputs::open(&plan.hook_output)?
+        },
     };
     let filter = filter(&plan, host)?;
     let cgroup = Cgroup::locate(&plan.cgroup)?;
@@ -90,10 +100,17 @@ struct Gathered<'a> {
     plan: &'a Plan,
     relay: Option<&'a Relay>,
     console: Option<ConsoleSocket>,
+    hook_outputs: Outputs,
 }
 
-fn plan(context: &Context<'_>, options: &CreateOptions, bundle: &Bundle, host: &Host) -> Result<Plan, Error> {
-    let spec = Spec::parse(bundle.config(), &bundle.config_path())?;
+fn plan(
+    context: &Context<'_>,
+    options: &CreateOptions,
+    bundle: &Bundle,
+    host: &Host,
+    notify: Option<&Path>,
+) -> Result<Plan, Error> {
+    let spec = Spec::parse(bundle.config(), bundle.config_path())?;
     for warning in &spec.warnings {
         (context.warn)(warning);
     }
@@ -102,8 +119,9 @@ fn plan(context: &Context<'_>, options: &CreateOptions, bundle: &Bundle, host: &
         bundle: bundle.path().to_owned(),
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
-        systemd_cgroup: context.systemd_cgroup,
+        cgroup_manager: context.cgroup_manager,
         wasm_required: context.wasm_required,
+        notify: notify.map(Path::to_owned),
     };
     let plan = Plan::new(&spec, &wanted, host)?;
     if let Some(warning) = plan.cgroup.left_out {
@@ -161,7 +179,7 @@ impl Making<'_> {
             cgroup: &self.cgroup,
             init: None,
             process: self.gathered.plan.process.as_ref(),
-            hooks: Some(&self.gathered.plan.hooks),
+            hooks: Some((&self.gathered.plan.hooks, &self.gathered.hook_outputs)),
             console: self.gathered.console.as_ref(),
             rootless: self.gathered.host.rootless(),
             user_namespace: self.gathered.plan.namespaces.has(Kind::User),
@@ -171,6 +189,9 @@ impl Making<'_> {
         };
         let child = self.child.insert(child);
         let master = child.serve(&service)?;
+        // Now that its cgroup namespace has the container's cgroup as its root.
+        self.cgroup
+            .delegate(&self.gathered.plan.cgroup, child.pid.as_raw())?;
         fault::point("parent:ready");
         self.tell(record, master)
     }
@@ -190,6 +211,9 @@ impl Making<'_> {
         // Before the cgroup is made: whoever cleans up after us finds it by this.
         self.entry.write(&record)?;
         fault::point("parent:recorded");
+        if self.context.notify_socket.is_some() {
+            self.entry.make_notify_directory()?;
+        }
         self.cgroup.make(&plan.cgroup)?;
         self.cgroup_made = true;
         // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
@@ -212,6 +236,15 @@ impl Making<'_> {
             privileged: self.gathered.host.euid == 0,
             preserve_fds: self.gathered.options.preserve_fds,
             listen_fds: self.gathered.options.listen_fds,
+            hook_outputs: self
+                .gathered
+                .hook_outputs
+                .try_clone()
+                .map_err(|source| Error::Process {
+                    id: self.gathered.options.id.clone(),
+                    action: "copy the descriptors of hooks' output",
+                    source,
+                })?,
         };
         Ok(launch.clone()?)
     }
@@ -236,7 +269,9 @@ impl Making<'_> {
         record.init = Some(identity.map_err(failed("read the start time of the first process"))?);
         self.entry.write(&record)?;
         write_pid_file(options.pid_file.as_deref(), child.pid)?;
-        send_pidfd(options.pidfd_socket.as_deref(), &child.pidfd)?;
+        send_pidfd("--pidfd-socket", options.pidfd_socket.as_deref(), &child.pidfd)?;
+        let receiver = self.gathered.plan.pidfd_receiver.as_deref();
+        send_pidfd(plan::PIDFD_RECEIVER, receiver, &child.pidfd)?;
         child.commit()?;
         fault::point("parent:committed");
         Ok(Created {
@@ -343,12 +378,12 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<(), Error>
 }
 
 /// Sends the pidfd to a unix socket, as runc does.
-pub(super) fn send_pidfd(path: Option<&Path>, pidfd: &OwnedFd) -> Result<(), Error> {
+pub(super) fn send_pidfd(option: &'static str, path: Option<&Path>, pidfd: &OwnedFd) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     UnixStream::connect(path)
         .and_then(|stream| send_bytes(stream.as_fd(), b"pidfd", Some(pidfd.as_fd())))
         .map_err(|source| Error::File {
-            option: "--pidfd-socket",
+            option,
             path: path.to_owned(),
             action: "send the pidfd",
             source,

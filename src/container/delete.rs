@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
-use super::stored::{init_pidfd, refuse, status_of, store};
+use super::stored::{hook_outputs, init_pidfd, refuse, status_of, store};
 use super::{Context, Error, close_to_others};
 use crate::cgroup::Cgroup;
 use crate::hooks;
@@ -106,8 +106,20 @@ fn end_processes(record: &Record) -> Result<(), Error> {
 
 /// Runs the poststop hooks. As the runtime spec says, a failing one is a warning and the rest still run.
 pub(super) fn poststop(context: &Context<'_>, record: &Record) {
+    if record.poststop.is_empty() {
+        return;
+    }
     let state = HookState::new(record, Status::Stopped).to_json();
-    for error in hooks::run_all(&record.poststop, &state, "poststop", Some(&record.bundle)) {
+    let outputs = hook_outputs(record);
+    if let Err(error) = &outputs {
+        (context.warn)(&crate::process::chain(error));
+    }
+    let setting = hooks::Setting {
+        stage: "poststop",
+        cwd: Some(&record.bundle),
+        outputs: outputs.as_ref().ok(),
+    };
+    for error in hooks::run_all(&record.poststop, &state, setting) {
         (context.warn)(&crate::process::chain(&error));
     }
 }

@@ -87,7 +87,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     match &mut relay {
         None => Ok(0),
         Some(relay) => {
-            let waited = relay.wait(child.pidfd.as_fd(), child.pid.as_raw(), master);
+            let waited = relay.wait(child.pidfd.as_fd(), child.pid.as_raw(), master, None);
             let waited = waited.map_err(failed(options, "follow the process"))?;
             if waited == Waited::Signaled(9) {
                 tell_of_oom(context, &cgroup, killed_before);
@@ -105,7 +105,7 @@ fn failed(options: &ExecOptions, action: &'static str) -> impl FnOnce(std::io::E
 /// Tells everyone who asked about the process, and lets it run.
 fn let_go(options: &ExecOptions, child: &Child) -> Result<(), Error> {
     write_pid_file(options.pid_file.as_deref(), child.pid)?;
-    send_pidfd(options.pidfd_socket.as_deref(), &child.pidfd)?;
+    send_pidfd("--pidfd-socket", options.pidfd_socket.as_deref(), &child.pidfd)?;
     child.commit()?;
     Ok(child.wait_for_program()?)
 }

@@ -9,12 +9,16 @@ mod events;
 mod exec;
 mod freeze;
 mod kill;
+mod matching;
+mod mounts;
+mod notify;
 mod ps;
 mod run;
 mod start;
 mod stored;
 mod update;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -24,6 +28,8 @@ pub use events::{Event, Events, stats};
 pub use exec::exec;
 pub use freeze::{pause, resume};
 pub use kill::kill;
+pub use matching::{each_matching, ids};
+pub use mounts::{add_mounts, remove_mounts};
 pub use ps::ps;
 pub use run::run;
 pub use start::start;
@@ -33,6 +39,9 @@ pub use update::update;
 /// Takes a warning to the log.
 pub type Warn<'a> = &'a dyn Fn(&str);
 
+/// Who makes cgroups.
+pub use crate::plan::cgroup::CgroupManager;
+
 /// Whether a lack of rights over cgroups is forgiven (`--rootless`).
 pub use crate::host::Rootless;
 
@@ -40,10 +49,12 @@ pub use crate::host::Rootless;
 pub struct Context<'a> {
     /// State directory, absolute.
     pub root: PathBuf,
-    pub systemd_cgroup: bool,
+    pub cgroup_manager: CgroupManager,
     pub rootless: Rootless,
     /// Called as `wrun-wasm`: a container that is not Wasm is refused.
     pub wasm_required: bool,
+    /// `NOTIFY_SOCKET`, where our caller is a service manager that waits for word (sd_notify(3)).
+    pub notify_socket: Option<OsString>,
     pub warn: Warn<'a>,
 }
 
@@ -51,6 +62,8 @@ pub struct Context<'a> {
 pub struct CreateOptions {
     pub id: String,
     pub bundle: PathBuf,
+    /// A file in place of the bundle's config.json.
+    pub config: Option<PathBuf>,
     pub console_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
@@ -140,6 +153,11 @@ pub enum Error {
     Launch(#[from] crate::process::LaunchError),
     #[error("unable to start container process: {0}")]
     Start(String),
+    #[error("cannot change the mounts of container {id}")]
+    Mounts {
+        id: String,
+        source: crate::process::LaunchError,
+    },
     #[error("{option} {path}: cannot {action}")]
     File {
         option: &'static str,
@@ -161,6 +179,8 @@ pub enum Error {
     Unkillable { id: String, pids: Vec<i32> },
     #[error("container {id} has no cgroup, by which its processes would be known")]
     NoCgroup { id: String },
+    #[error("--regex {expression:?} is no regular expression: {problem}")]
+    Regex { expression: String, problem: String },
     #[error("container {id} has no process to start: config.json has no process")]
     NoProcess { id: String },
 }

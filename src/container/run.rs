@@ -5,10 +5,12 @@ use std::os::fd::AsFd;
 use rustix::process::Pid;
 
 use super::create::{Created, Terminal, create_with};
+use super::notify::Notify;
+use super::start::begin as begin_start;
 use super::stored::store;
 use super::{Context, Error, RunOptions, begin, delete, start, tell_of_oom};
 use crate::cgroup::Cgroup;
-use crate::console::{Relay, Waited};
+use crate::console::{Relay, Waited, Watched};
 use crate::host::Host;
 
 /// Runs a container. In the foreground the result is its exit code, and it is deleted unless it is to be kept.
@@ -39,11 +41,21 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
     };
     let Created { pid, pidfd, master } =
         create_with(context, &options.create, &host, terminal, Some(&relay))?;
-    if let Err(error) = start(context, &options.create.id) {
-        return Err(undo(context, options, error));
-    }
+    let notify = match begin_start(context, &options.create.id) {
+        Ok(notify) => notify,
+        Err(error) => return Err(undo(context, options, error)),
+    };
+    let mut pass_on = || notify.as_ref().is_some_and(|notify| !pass_on(context, notify));
     let waited = relay
-        .wait(pidfd.as_fd(), pid.as_raw(), master)
+        .wait(
+            pidfd.as_fd(),
+            pid.as_raw(),
+            master,
+            notify.as_ref().map(|notify| Watched {
+                fd: notify.descriptor(),
+                ready: &mut pass_on,
+            }),
+        )
         .map_err(failed("follow the first process"));
     let waited = match waited {
         Ok(waited) => waited,
@@ -62,6 +74,22 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
         delete::remove(context, &entry, true)?;
     }
     Ok(waited.code())
+}
+
+/// Passes the container's word on if it has come; whether there is nothing more to be passed on. The service is this
+/// process, which ends after the container, so that nobody has to wait for the service manager.
+fn pass_on(context: &Context<'_>, notify: &Notify) -> bool {
+    let told = match notify.is_ready() {
+        Ok(true) => notify.tell(std::process::id()),
+        Ok(false) => return false,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = told {
+        (context.warn)(&format!(
+            "NOTIFY_SOCKET: cannot pass the container's word on: {error}"
+        ));
+    }
+    true
 }
 
 /// Removes what a failed run has made; the failure itself is what is told.

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 
 use super::{Context, Error};
 use crate::cgroup::Cgroup;
+use crate::hooks::Outputs;
+use crate::plan::{HookOutput, PlanError};
 use crate::process::gate;
 use crate::state::{Entry, OciState, Record, Refused, StateError, Status, Store, Verb};
 
@@ -71,6 +73,12 @@ pub(super) fn init_pidfd(record: &Record) -> Result<Option<OwnedFd>, Error> {
             source,
         }),
     }
+}
+
+/// Where the container's hooks write.
+pub(super) fn hook_outputs(record: &Record) -> Result<Outputs, Error> {
+    let wanted = HookOutput::parse(&record.annotations).map_err(PlanError::from)?;
+    Ok(Outputs::open(&wanted)?)
 }
 
 /// The state of one container.

@@ -11,8 +11,16 @@ fn shell(script: &str) -> Hook {
     }
 }
 
+fn setting<'a>(stage: &'a str, cwd: Option<&'a Path>) -> Setting<'a> {
+    Setting {
+        stage,
+        cwd,
+        outputs: None,
+    }
+}
+
 fn run_hooks(hooks: &[Hook]) -> Result<(), HookError> {
-    run(hooks, br#"{"id":"x"}"#, "createRuntime", None)
+    run(hooks, br#"{"id":"x"}"#, setting("createRuntime", None))
 }
 
 #[test]
@@ -22,7 +30,7 @@ fn the_state_is_on_stdin_and_argv_env_and_cwd_are_as_given() {
     let mut hook = shell(script);
     hook.args.extend(["zero".into(), "one".into()]);
     hook.env = vec!["A=b=c".into()];
-    run(&[hook], br#"{"id":"x"}"#, "poststart", Some(dir.path())).unwrap();
+    run(&[hook], br#"{"id":"x"}"#, setting("poststart", Some(dir.path()))).unwrap();
     let out = std::fs::read_to_string(dir.path().join("out")).unwrap();
     let mut lines = out.lines();
     assert_eq!(lines.next(), Some(r#"{"id":"x"}"#));
@@ -100,8 +108,13 @@ fn a_hook_that_overruns_is_killed_even_while_it_writes() {
 #[test]
 fn neither_large_pipes_nor_unread_stdin_nor_daemons_hang_it() {
     let state = vec![b'x'; 1 << 20];
-    run(&[shell("exit 0")], &state, "prestart", None).unwrap();
-    run(&[shell("[ $(wc -c) = 1048576 ]")], &state, "prestart", None).unwrap();
+    run(&[shell("exit 0")], &state, setting("prestart", None)).unwrap();
+    run(
+        &[shell("[ $(wc -c) = 1048576 ]")],
+        &state,
+        setting("prestart", None),
+    )
+    .unwrap();
     run_hooks(&[shell("head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2")]).unwrap();
     let start = Instant::now();
     run_hooks(&[shell("sleep 5 & exit 0")]).unwrap();
@@ -162,12 +175,41 @@ fn under_a_filter_without_pidfds_exit_and_timeout_are_seen_too() {
 }
 
 #[test]
+fn outputs_go_to_files_that_are_appended_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = HookOutput {
+        stdout: Some(dir.path().join("out")),
+        stderr: None,
+    };
+    for _ in 0..2 {
+        let outputs = Outputs::open(&wanted).unwrap();
+        let setting = Setting {
+            outputs: Some(&outputs),
+            ..setting("prestart", None)
+        };
+        let error = run(&[shell("echo told; echo why >&2; exit 1")], b"{}", setting).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("exit status 1, stdout: , stderr: why\n"),
+            "{error}"
+        );
+    }
+    let path = dir.path().join("out");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "told\ntold\n");
+    let nowhere = HookOutput {
+        stderr: Some(dir.path().join("none/err")),
+        ..HookOutput::default()
+    };
+    assert!(matches!(Outputs::open(&nowhere), Err(HookError::Output { .. })));
+}
+
+#[test]
 fn run_all_runs_the_rest_and_numbers_the_failures() {
     let failures = run_all(
         &[shell("exit 1"), shell("exit 0"), shell("exit 2")],
         b"{}",
-        "poststop",
-        None,
+        setting("poststop", None),
     );
     let texts: Vec<_> = failures.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 2);

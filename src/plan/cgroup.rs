@@ -20,6 +20,9 @@ use std::path::PathBuf;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
+use crate::spec::runtime_options::DELEGATE_CGROUP;
+
+pub use crate::spec::systemd_properties::{Kind as NumberKind, PropertyValue, SystemdProperty};
 pub use devices::{DeviceException, DevicePolicy};
 pub use location::expand_slice;
 
@@ -51,6 +54,12 @@ pub struct CgroupPlan {
     /// What was asked for in vain, for the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<&'static str>,
+    /// Further properties of the scope; only where systemd makes it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<SystemdProperty>,
+    /// Below the container's cgroup, on v2: where the first process runs once it has its cgroup namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<PathBuf>,
 }
 
 impl CgroupPlan {
@@ -80,6 +89,18 @@ impl CgroupPlan {
     }
 }
 
+/// Who makes cgroups, as the command line says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// We, in the cgroup file systems.
+    #[default]
+    Cgroupfs,
+    /// systemd, on our behalf.
+    Systemd,
+    /// Nobody: containers stay in the caller's cgroup.
+    Disabled,
+}
+
 /// Who makes the cgroup, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -96,7 +117,7 @@ pub enum Location {
         #[serde(default)]
         user: bool,
     },
-    /// No cgroup of its own: a rootless container without delegation.
+    /// No cgroup of its own: a rootless container without delegation, or [`CgroupManager::Disabled`].
     None,
 }
 
@@ -170,6 +191,10 @@ pub enum CgroupPlanError {
     Slice { name: String },
     #[error("linux.cgroupsPath {path:?} is the root of the tree; a container needs a cgroup of its own")]
     Root { path: String },
+    #[error("{property} cannot be set: --cgroup-manager is disabled")]
+    Disabled { property: String },
+    #[error("annotation {DELEGATE_CGROUP} is not supported on cgroup v1, where delegation is not safe")]
+    DelegateV1,
     #[error("rootless containers cannot use --systemd-cgroup on cgroup v1")]
     RootlessSystemdV1,
     #[error("{property}: {value} is not valid: {reason}")]
@@ -222,6 +247,36 @@ pub fn build(
         rootless,
         optional,
         left_out,
+        properties: Vec::new(),
+        delegate: None,
+    })
+}
+
+/// The plan of no cgroup at all. The device rules, which every engine sends, hold in none.
+///
+/// # Errors
+/// A limit, which nothing would keep.
+pub fn none(
+    resources: Option<&LinuxResources>,
+    mode: CgroupMode,
+    rootless: bool,
+) -> Result<CgroupPlan, CgroupPlanError> {
+    let settings = resources.map_or(Ok(Vec::new()), |resources| settings(resources, mode))?;
+    if let Some(setting) = settings.first() {
+        return Err(CgroupPlanError::Disabled {
+            property: setting.property.clone(),
+        });
+    }
+    Ok(CgroupPlan {
+        mode,
+        location: Location::None,
+        settings,
+        devices: None,
+        rootless,
+        optional: true,
+        left_out: None,
+        properties: Vec::new(),
+        delegate: None,
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::PlanError;
 use super::process::{Process, convert};
 use crate::host::Host;
+use crate::spec::runtime_options::RuntimeOptions;
 use crate::spec::{self, Spec, capabilities, model};
 
 /// What `exec` is asked for.
@@ -92,7 +93,8 @@ pub fn for_exec(
         ExecRequest::Flags(flags) => with_flags(flags, container)?,
     };
     spec::check_exec(&process, container)?;
-    convert(&process, &container.config.linux, new_keyring, host)
+    let asked = RuntimeOptions::parse(&container.config.annotations)?;
+    convert(&process, &container.config.linux, &asked, new_keyring, host)
 }
 
 /// What a process file leaves out and the container's own process has.

@@ -54,8 +54,13 @@ impl Setup {
             bundle: PathBuf::from("/bundle"),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
-            systemd_cgroup: self.systemd_cgroup,
+            cgroup_manager: if self.systemd_cgroup {
+                super::cgroup::CgroupManager::Systemd
+            } else {
+                super::cgroup::CgroupManager::Cgroupfs
+            },
             wasm_required: self.wasm_required,
+            notify: None,
         }
     }
 }

@@ -15,20 +15,23 @@ pub mod rdt;
 pub mod seccomp;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use cgroup::{CgroupMode, CgroupPlanError};
+use cgroup::{CgroupManager, CgroupMode, CgroupPlanError};
 
 use crate::host::Host;
 use crate::spec::annotations::{self, AnnotationError};
 use crate::spec::model;
+use crate::spec::runtime_options::RuntimeOptions;
+use crate::spec::systemd_properties;
 use crate::spec::{Spec, SpecError};
 
 pub use crate::spec::annotations::Workload;
 pub use crate::spec::guest_options::{CORE_DUMP, FUEL, GuestOptions, PROFILE, TIMEOUT};
+pub use crate::spec::runtime_options::{HookOutput, PIDFD_RECEIVER};
 
 /// Everything that `create` carries out for one container.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +55,11 @@ pub struct Plan {
     #[serde(skip_serializing_if = "GuestOptions::is_default")]
     pub guest: GuestOptions,
     pub hooks: Hooks,
+    #[serde(skip_serializing_if = "HookOutput::is_default")]
+    pub hook_output: HookOutput,
+    /// Socket on the host to which a pidfd of the first process is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pidfd_receiver: Option<PathBuf>,
     pub annotations: BTreeMap<String, String>,
     /// Whether root's rights on the host are missing ([`Host::rootless`]): devices are bound instead of made,
     /// and an OOM score that may not be lowered is left as it is.
@@ -68,10 +76,12 @@ pub struct Options {
     pub no_pivot: bool,
     /// `--no-new-keyring`.
     pub no_new_keyring: bool,
-    /// `--systemd-cgroup`.
-    pub systemd_cgroup: bool,
+    /// `--systemd-cgroup`, `--cgroup-manager`.
+    pub cgroup_manager: CgroupManager,
     /// Called as `wrun-wasm`.
     pub wasm_required: bool,
+    /// Directory on the host in which the container's NOTIFY_SOCKET will be; `None` where it gets none.
+    pub notify: Option<PathBuf>,
 }
 
 /// Why a valid configuration cannot be carried out here.
@@ -118,41 +128,120 @@ impl Plan {
     /// Decides all that `create` will do.
     pub fn new(spec: &Spec, options: &Options, host: &Host) -> Result<Self, PlanError> {
         let config = &spec.config;
+        let asked = RuntimeOptions::parse(&config.annotations)?;
         let namespaces = namespaces::build(spec, host)?;
-        Ok(Self {
+        let mut plan = Self {
             oci_version: config.oci_version.clone().unwrap_or_default(),
             id: options.id.clone(),
             bundle: options.bundle.clone(),
             net_devices: net_devices::build(spec, &namespaces, host)?,
             namespaces,
-            rootfs: mounts::build(spec, options, host)?,
-            cgroup: cgroup_plan(spec, options, host)?,
+            rootfs: mounts::build(spec, options, asked.mount_context, host)?,
+            cgroup: cgroup_plan(spec, options, &asked, host)?,
             rdt: rdt::build(spec, options)?,
-            process: process::build(spec, options, host)?,
+            process: process::build(spec, options, &asked, host)?,
             workload: annotations::workload(&config.annotations, options.wasm_required)?,
             guest: GuestOptions::parse(&config.annotations)?,
             hooks: hooks(&config.hooks),
+            hook_output: asked.hook_output,
+            pidfd_receiver: asked.pidfd_receiver,
             annotations: config.annotations.clone(),
             rootless: host.rootless(),
+        };
+        if let Some(directory) = &options.notify {
+            plan.add_notify_socket(directory);
+        }
+        Ok(plan)
+    }
+
+    /// As runc: the directory where it would be for any service, and the variable that says so.
+    fn add_notify_socket(&mut self, directory: &Path) {
+        use mounts::Attributes;
+        // Without a program nobody would write to it.
+        let Some(process) = &mut self.process else { return };
+        process
+            .env
+            .push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+        self.rootfs.mounts.push(mounts::Mount {
+            // After those of config.json, which may mount /run.
+            index: self.rootfs.mounts.len(),
+            destination: PathBuf::from("/run/notify"),
+            source: mounts::MountSource::Bind {
+                path: directory.to_owned(),
+                recursive: false,
+            },
+            attributes: Attributes {
+                set: Attributes::RDONLY | Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC,
+                clear: 0,
+            },
+            recursive_attributes: Attributes::default(),
+            propagation: Vec::new(),
+            copy_up: false,
+            idmap: None,
+        });
+    }
+}
+
+/// What `mounts add` carries out.
+pub struct LiveMounts {
+    /// Only the mounts, their label and the root's propagation count: the root itself is there.
+    pub rootfs: mounts::Rootfs,
+    pub namespaces: namespaces::Namespaces,
+}
+
+impl LiveMounts {
+    /// `spec` is the container's with the new mounts alone ([`crate::spec::live_mounts`]), `root` where its root file
+    /// system is on the host; relative sources are taken from `directory`, which is absolute.
+    pub fn new(spec: &Spec, root: &Path, directory: &Path, host: &Host) -> Result<Self, PlanError> {
+        let mut spec = spec.clone();
+        spec.config.root = Some(model::Root {
+            path: root.to_owned(),
+            readonly: false,
+        });
+        let options = Options {
+            bundle: directory.to_owned(),
+            ..Options::default()
+        };
+        let asked = RuntimeOptions::parse(&spec.config.annotations)?;
+        Ok(Self {
+            rootfs: mounts::build(&spec, &options, asked.mount_context, host)?,
+            namespaces: namespaces::build(&spec, host)?,
         })
     }
 }
 
-fn cgroup_plan(spec: &Spec, options: &Options, host: &Host) -> Result<cgroup::CgroupPlan, CgroupPlanError> {
+fn cgroup_plan(
+    spec: &Spec,
+    options: &Options,
+    asked: &RuntimeOptions,
+    host: &Host,
+) -> Result<cgroup::CgroupPlan, PlanError> {
     let mode = if host.unified_cgroup() {
         CgroupMode::V2
     } else {
         CgroupMode::V1
     };
     let linux = &spec.config.linux;
-    cgroup::build(
+    if options.cgroup_manager == CgroupManager::Disabled {
+        return Ok(cgroup::none(linux.resources.as_ref(), mode, host.rootless())?);
+    }
+    let systemd = options.cgroup_manager == CgroupManager::Systemd;
+    let mut plan = cgroup::build(
         linux.resources.as_ref(),
         linux.cgroups_path.as_deref(),
         &options.id,
         mode,
-        options.systemd_cgroup,
+        systemd,
         host.rootless(),
-    )
+    )?;
+    if systemd {
+        plan.properties = systemd_properties::parse(&spec.config.annotations)?;
+    }
+    if asked.delegate_cgroup.is_some() && mode == CgroupMode::V1 {
+        return Err(CgroupPlanError::DelegateV1.into());
+    }
+    plan.delegate.clone_from(&asked.delegate_cgroup);
+    Ok(plan)
 }
 
 fn hooks(hooks: &model::Hooks) -> Hooks {
@@ -186,6 +275,21 @@ pub struct Hooks {
     pub start_container: Vec<Hook>,
     pub poststart: Vec<Hook>,
     pub poststop: Vec<Hook>,
+}
+
+impl Hooks {
+    /// Whether `create` and `start` have none to run.
+    pub fn is_empty(&self) -> bool {
+        [
+            &self.prestart,
+            &self.create_runtime,
+            &self.create_container,
+            &self.start_container,
+            &self.poststart,
+        ]
+        .iter()
+        .all(|list| list.is_empty())
+    }
 }
 
 /// One hook (runtime spec, config.md "POSIX-platform Hooks").

@@ -11,6 +11,7 @@ use crate::spec::Spec;
 use crate::spec::model;
 
 pub use crate::spec::mount_options::{Attributes, Propagation, PropagationKind};
+pub use crate::spec::runtime_options::MountContext;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Rootfs {
@@ -29,8 +30,27 @@ pub struct Rootfs {
     pub readonly_paths: Vec<PathBuf>,
     /// SELinux context for mounts that take one.
     pub mount_label: Option<String>,
+    /// The mount option by which they get it.
+    #[serde(skip_serializing_if = "MountContext::is_default")]
+    pub mount_context: MountContext,
     /// chroot in place of pivot_root (`--no-pivot`).
     pub no_pivot: bool,
+}
+
+/// The SELinux context of the container's mounts, and the mount option by which they get it.
+#[derive(Debug, Clone, Copy)]
+pub struct MountLabel<'p> {
+    pub option: &'static str,
+    pub label: &'p str,
+}
+
+impl Rootfs {
+    pub fn label(&self) -> Option<MountLabel<'_>> {
+        self.mount_label.as_deref().map(|label| MountLabel {
+            option: self.mount_context.name(),
+            label,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -117,7 +137,12 @@ const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
 ];
 
 /// Plans the root and all that is mounted on it.
-pub(super) fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Rootfs, PlanError> {
+pub(super) fn build(
+    spec: &Spec,
+    options: &Options,
+    mount_context: MountContext,
+    host: &Host,
+) -> Result<Rootfs, PlanError> {
     let config = &spec.config;
     let Some(root) = &config.root else {
         return Err(PlanError::invalid(spec, "root", "is missing"));
@@ -180,6 +205,7 @@ pub(super) fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Rootf
         masked: linux.masked_paths.iter().map(|path| inside(path)).collect(),
         readonly_paths: linux.readonly_paths.iter().map(|path| inside(path)).collect(),
         mount_label: Some(linux.mount_label.clone()).filter(|label| !label.is_empty()),
+        mount_context,
         no_pivot: options.no_pivot,
     })
 }

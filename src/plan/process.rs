@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::seccomp::{self, Seccomp};
 use super::{Options, PlanError};
 use crate::host::Host;
+use crate::spec::runtime_options::RuntimeOptions;
 use crate::spec::{Spec, capabilities, model};
 
 #[derive(Debug, Clone, Serialize)]
@@ -53,6 +54,9 @@ pub struct User {
     pub gid: u32,
     /// An empty list clears the caller's groups.
     pub additional_gids: Vec<u32>,
+    /// The caller's groups stay, and `additional_gids` counts for nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_groups: bool,
     pub umask: Option<u32>,
 }
 
@@ -122,18 +126,24 @@ pub struct Rlimit {
 }
 
 /// Plans the container's first process; `None` where config.json has none.
-pub(super) fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Option<Process>, PlanError> {
+pub(super) fn build(
+    spec: &Spec,
+    options: &Options,
+    asked: &RuntimeOptions,
+    host: &Host,
+) -> Result<Option<Process>, PlanError> {
     let Some(process) = &spec.config.process else {
         return Ok(None);
     };
     let new_keyring = !options.no_new_keyring;
-    convert(process, &spec.config.linux, new_keyring, host).map(Some)
+    convert(process, &spec.config.linux, asked, new_keyring, host).map(Some)
 }
 
 /// Turns a checked process into a plan, with what the container says for all of its processes.
 pub(super) fn convert(
     process: &model::Process,
     linux: &model::Linux,
+    asked: &RuntimeOptions,
     new_keyring: bool,
     host: &Host,
 ) -> Result<Process, PlanError> {
@@ -147,6 +157,7 @@ pub(super) fn convert(
             uid: process.user.uid,
             gid: process.user.gid,
             additional_gids: process.user.additional_gids.clone(),
+            keep_groups: asked.keep_groups,
             umask: process.user.umask,
         },
         capabilities: process
@@ -159,7 +170,7 @@ pub(super) fn convert(
         oom_score_adj: process.oom_score_adj,
         apparmor_profile: apparmor(&process.apparmor_profile, host)?,
         selinux_label: selinux(&process.selinux_label, host)?,
-        seccomp: seccomp::build(linux.seccomp.as_ref()),
+        seccomp: seccomp::build(linux.seccomp.as_ref(), asked),
         new_keyring,
         personality: linux
             .personality

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::spec::model;
+use crate::spec::runtime_options::RuntimeOptions;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seccomp {
@@ -15,6 +16,9 @@ pub struct Seccomp {
     pub rules: Vec<Rule>,
     /// Socket to which the descriptor of a notifying filter is sent, and the text sent with it.
     pub listener: Option<Listener>,
+    /// A syscall that is unknown here is an error, and not left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fail_unknown: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,7 +87,7 @@ pub struct Listener {
 const DEFAULT_NUMBER: u16 = libc::EPERM as u16;
 
 /// Plans the filter; `None` where config.json has none, or one that says nothing.
-pub(super) fn build(seccomp: Option<&model::Seccomp>) -> Option<Seccomp> {
+pub(super) fn build(seccomp: Option<&model::Seccomp>, asked: &RuntimeOptions) -> Option<Seccomp> {
     let seccomp = seccomp.filter(|seccomp| !seccomp.is_off())?;
     let rules = seccomp
         .syscalls
@@ -109,10 +113,17 @@ pub(super) fn build(seccomp: Option<&model::Seccomp>) -> Option<Seccomp> {
             .collect(),
         flags: flags(seccomp.flags.as_deref()),
         rules,
-        listener: (!seccomp.listener_path.as_os_str().is_empty()).then(|| Listener {
-            path: seccomp.listener_path.clone(),
-            metadata: seccomp.listener_metadata.clone(),
-        }),
+        listener: listener(seccomp, asked.seccomp_receiver.as_ref()),
+        fail_unknown: asked.seccomp_fail_unknown,
+    })
+}
+
+/// What config.json says wins over the annotation, as in crun.
+fn listener(seccomp: &model::Seccomp, receiver: Option<&PathBuf>) -> Option<Listener> {
+    let own = Some(&seccomp.listener_path).filter(|path| !path.as_os_str().is_empty());
+    own.or(receiver).map(|path| Listener {
+        path: path.clone(),
+        metadata: seccomp.listener_metadata.clone(),
     })
 }
 
@@ -187,13 +198,16 @@ mod tests {
     use super::*;
 
     fn plan(json: &str) -> Option<Seccomp> {
-        build(Some(&serde_json::from_str(json).unwrap()))
+        build(
+            Some(&serde_json::from_str(json).unwrap()),
+            &RuntimeOptions::default(),
+        )
     }
 
     #[test]
     fn an_empty_filter_is_none() {
         assert_eq!(plan("{}"), None);
-        assert_eq!(build(None), None);
+        assert_eq!(build(None, &RuntimeOptions::default()), None);
     }
 
     #[test]
@@ -210,6 +224,24 @@ mod tests {
         assert_eq!(filter.rules[2].action, Action::Errno(1));
         assert_eq!(filter.rules[3].action, Action::KillThread);
         assert!(filter.flags.spec_allow);
+    }
+
+    #[test]
+    fn the_annotation_s_receiver_is_the_second_choice() {
+        let asked = RuntimeOptions {
+            seccomp_receiver: Some("/annotation".into()),
+            ..RuntimeOptions::default()
+        };
+        let path = |json: &str| {
+            let filter = build(Some(&serde_json::from_str(json).unwrap()), &asked);
+            filter.unwrap().listener.unwrap().path
+        };
+        assert_eq!(
+            path(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#),
+            PathBuf::from("/annotation")
+        );
+        let own = r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/own"}"#;
+        assert_eq!(path(own), PathBuf::from("/own"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::LaunchError;
 use super::protocol::{Channel, ChannelError, Message, send_bytes};
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleError, ConsoleSocket, Waited};
-use crate::hooks;
+use crate::hooks::{self, Outputs, Setting};
 use crate::plan::process::Process;
 use crate::plan::seccomp::Listener;
 use crate::plan::{GuestOptions, Hooks};
@@ -36,8 +36,8 @@ pub struct Service<'a> {
     pub init: Option<&'a OwnedFd>,
     /// Where the cgroup below the container's is that the process is in, see `exec --cgroup`.
     pub process: Option<&'a Process>,
-    /// `None` for `exec`, which runs none.
-    pub hooks: Option<&'a Hooks>,
+    /// With where they write; `None` for `exec`, which runs none.
+    pub hooks: Option<(&'a Hooks, &'a Outputs)>,
     /// Where the master of the terminal is sent; without it the caller keeps it.
     pub console: Option<&'a ConsoleSocket>,
     pub rootless: bool,
@@ -110,13 +110,17 @@ impl Child {
     }
 
     fn run_hooks(&self, service: &Service<'_>) -> Result<(), LaunchError> {
-        if let Some(lists) = service.hooks {
+        if let Some((lists, outputs)) = service.hooks {
             let state = HookState::new(service.record, Status::Creating)
                 .with_pid(self.pid.as_raw())
                 .to_json();
-            let bundle = Some(service.record.bundle.as_path());
-            hooks::run(&lists.prestart, &state, "prestart", bundle)?;
-            hooks::run(&lists.create_runtime, &state, "createRuntime", bundle)?;
+            let setting = |stage| Setting {
+                stage,
+                cwd: Some(&service.record.bundle),
+                outputs: Some(outputs),
+            };
+            hooks::run(&lists.prestart, &state, setting("prestart"))?;
+            hooks::run(&lists.create_runtime, &state, setting("createRuntime"))?;
         }
         fault::point("parent:hooks");
         self.say(&Message::HooksDone)

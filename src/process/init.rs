@@ -20,7 +20,7 @@ use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Spawn, SpawnError};
 use crate::console::{ConsoleError, Terminal};
-use crate::hooks::{self, HookError};
+use crate::hooks::{self, HookError, Outputs, Setting};
 use crate::plan::Plan;
 use crate::plan::cgroup::Placement;
 use crate::plan::namespaces::{Kind, Namespaces};
@@ -44,6 +44,7 @@ pub struct Birth<'a> {
     /// Descriptors from 3 on that the program inherits.
     pub preserve_fds: u32,
     pub listen_fds: u32,
+    pub hook_outputs: Outputs,
 }
 
 /// `PROC_SUPER_MAGIC` of statfs(2).
@@ -71,6 +72,10 @@ pub enum InitError {
     Confine(#[from] super::confine::ConfineError),
     #[error("cannot {0}")]
     Step(&'static str, #[source] io::Error),
+    #[error(
+        "the container runs a Wasm guest, which has a root of its own (see wrun-wasm(7)): mounts cannot be changed for it"
+    )]
+    GuestRoot,
     #[error("cannot set sysctl {key}={value}")]
     Sysctl {
         key: String,
@@ -115,6 +120,7 @@ impl Birth<'_> {
         // While the host's /proc is at hand; everything that is later written about ourselves goes through this.
         let proc_self = open_proc_self().map_err(step("open /proc/self"))?;
         let mut sources = std::mem::take(&mut self.sources);
+        let hook_outputs = std::mem::take(&mut self.hook_outputs);
         let mut tree = self.enter_filesystem(&mut sources)?;
         self.set_names()?;
         fault::point("init:namespaces");
@@ -129,7 +135,7 @@ impl Birth<'_> {
         let terminal = self.make_terminal(&tree)?;
         fault::point("init:mounted");
         self.runtime_hooks()?;
-        self.container_hooks(umask)?;
+        self.container_hooks(umask, hook_outputs)?;
         // After the hooks, which may mount things of their own that are then protected too.
         tree.protect_paths()?;
         let root = tree.pivot()?;
@@ -186,7 +192,12 @@ impl Birth<'_> {
         let state = HookState::new(self.record, Status::Created)
             .with_pid(getpid().as_raw_nonzero().get())
             .to_json();
-        hooks::run(&self.plan.hooks.start_container, &state, "startContainer", None)?;
+        let setting = Setting {
+            stage: "startContainer",
+            cwd: None,
+            outputs: None,
+        };
+        hooks::run(&self.plan.hooks.start_container, &state, setting)?;
         Ok(i32::from(confined.run(self.listen_fds, self.preserve_fds)?))
     }
 
@@ -265,7 +276,9 @@ impl Birth<'_> {
     }
 
     /// Those in the container's namespaces, before its root is the root.
-    fn container_hooks(&self, umask: Mode) -> Result<(), InitError> {
+    ///
+    /// Their outputs are files of the host, and closed with this: what runs in the container's root gets none.
+    fn container_hooks(&self, umask: Mode, outputs: Outputs) -> Result<(), InitError> {
         let state = HookState::new(self.record, Status::Creating)
             .with_pid(getpid().as_raw_nonzero().get())
             .to_json();
@@ -273,7 +286,12 @@ impl Birth<'_> {
         rustix::process::umask(umask);
         let hooks = &self.plan.hooks.create_container;
         // In the rootfs, as with runc: hooks name what they change by `./lib/…`.
-        hooks::run(hooks, &state, "createContainer", Some(&self.plan.rootfs.path))?;
+        let setting = Setting {
+            stage: "createContainer",
+            cwd: Some(&self.plan.rootfs.path),
+            outputs: Some(&outputs),
+        };
+        hooks::run(hooks, &state, setting)?;
         rustix::process::umask(Mode::empty());
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::spawn::{Side, Spawn, SpawnError};
 use super::{LaunchError, net_devices, userns};
 use crate::cgroup::Cgroup;
 use crate::console::Relay;
+use crate::hooks::Outputs;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::rdt;
@@ -38,6 +39,8 @@ pub struct Launch<'a> {
     pub privileged: bool,
     pub preserve_fds: u32,
     pub listen_fds: u32,
+    /// For hooks that init runs.
+    pub hook_outputs: Outputs,
 }
 
 impl Launch<'_> {
@@ -58,6 +61,7 @@ impl Launch<'_> {
         let mut keep = gate.descriptors().to_vec();
         keep.extend(sources.descriptors());
         keep.extend((3..3 + self.preserve_fds + self.listen_fds).map(u32::cast_signed));
+        keep.extend(self.hook_outputs.descriptors());
         let relay = self.relay;
         // A blocked SIGTERM would be inherited by the program.
         let first = || match relay.map_or(Ok(()), Relay::restore) {
@@ -86,6 +90,7 @@ impl Launch<'_> {
                     channel: theirs,
                     preserve_fds: self.preserve_fds,
                     listen_fds: self.listen_fds,
+                    hook_outputs: self.hook_outputs,
                 }
                 .live()
             }

@@ -14,6 +14,7 @@ mod net_devices;
 mod program;
 mod protect;
 mod protocol;
+mod remount;
 mod spawn;
 mod userns;
 
@@ -25,6 +26,7 @@ pub use joiner::Exec;
 pub use launch::Launch;
 pub use protect::{ProtectError, executable as protect_executable};
 pub use protocol::send_bytes;
+pub use remount::{Change, Remount};
 
 /// An error with its causes, on one line, each said once.
 pub fn chain(error: &dyn std::error::Error) -> String {

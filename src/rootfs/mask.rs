@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::{RootfsError, clone_at, move_to, resolve};
-use crate::plan::mounts::Attributes;
+use crate::plan::mounts::{Attributes, MountLabel};
 use crate::sys::mount::{MountAttr, mount_setattr};
 
 fn fail<E: Into<io::Error>>(path: &Path, action: &'static str) -> impl FnOnce(E) -> RootfsError {
@@ -55,7 +55,11 @@ fn clone_recursive(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Hides each path that exists: a directory behind an empty one, anything else behind /dev/null.
-pub fn mask_all(root: BorrowedFd<'_>, paths: &[PathBuf], label: Option<&str>) -> Result<(), RootfsError> {
+pub fn mask_all(
+    root: BorrowedFd<'_>,
+    paths: &[PathBuf],
+    label: Option<MountLabel<'_>>,
+) -> Result<(), RootfsError> {
     let mut covers = Covers::default();
     for path in paths {
         let Some(place) = find(root, path)? else { continue };
@@ -76,7 +80,7 @@ struct Covers {
 }
 
 impl Covers {
-    fn get(&mut self, directory: bool, label: Option<&str>) -> io::Result<OwnedFd> {
+    fn get(&mut self, directory: bool, label: Option<MountLabel<'_>>) -> io::Result<OwnedFd> {
         let (slot, make): (_, &dyn Fn() -> io::Result<OwnedFd>) = if directory {
             (&mut self.empty, &|| empty_directory(label))
         } else {
@@ -107,12 +111,12 @@ fn host_null() -> io::Result<OwnedFd> {
 }
 
 /// An empty directory that cannot be written.
-pub fn empty_directory(label: Option<&str>) -> io::Result<OwnedFd> {
+pub fn empty_directory(label: Option<MountLabel<'_>>) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "nr_blocks", "1")?;
     rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;
-    if let Some(label) = label {
-        rustix::mount::fsconfig_set_string(&context, "context", label)?;
+    if let Some(MountLabel { option, label }) = label {
+        rustix::mount::fsconfig_set_string(&context, option, label)?;
     }
     rustix::mount::fsconfig_create(&context)?;
     Ok(rustix::mount::fsmount(

@@ -8,6 +8,7 @@ mod cgroup_mount;
 mod copy_up;
 mod device;
 mod guest_view;
+pub mod live;
 mod mask;
 mod mount;
 mod pivot;
@@ -50,6 +51,8 @@ pub enum RootfsError {
         destination: PathBuf,
         reason: &'static str,
     },
+    #[error("cannot unmount {destination:?} (is something mounted there?)")]
+    Unmount { destination: PathBuf, source: io::Error },
     #[error("device {path:?}: cannot {action}")]
     Device {
         path: PathBuf,
@@ -141,13 +144,7 @@ impl<'p> Tree<'p> {
     /// Makes all mounts, in order.
     pub fn mount_all(&mut self, sources: &mut Sources, cgroup: &CgroupView<'_>) -> Result<(), RootfsError> {
         for mount in &self.plan.mounts {
-            let tree = mount::mount(
-                self.root.as_fd(),
-                mount,
-                self.plan.mount_label.as_deref(),
-                sources,
-                cgroup,
-            )?;
+            let tree = mount::mount(self.root.as_fd(), mount, self.plan.label(), sources, Some(cgroup))?;
             if mount::is_new_devpts(mount) {
                 self.devpts = tree;
             } else if mount::is_finished_later(mount) {
@@ -169,11 +166,7 @@ impl<'p> Tree<'p> {
             mount::finish(mount, tree.as_fd())?;
         }
         mask::readonly_all(self.root.as_fd(), &self.plan.readonly_paths)?;
-        mask::mask_all(
-            self.root.as_fd(),
-            &self.plan.masked,
-            self.plan.mount_label.as_deref(),
-        )
+        mask::mask_all(self.root.as_fd(), &self.plan.masked, self.plan.label())
     }
 
     /// Makes the rootfs the root of this process, and the host's tree unreachable.

@@ -11,7 +11,7 @@ use super::{
     CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve,
     set_propagation,
 };
-use crate::plan::mounts::{Attributes, Mount, MountSource};
+use crate::plan::mounts::{Attributes, Mount, MountLabel, MountSource};
 use crate::sys::mount::{MountAttr, mount_setattr};
 
 /// `PROC_SUPER_MAGIC` of statfs(2).
@@ -58,13 +58,13 @@ pub fn finish(mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), RootfsError> {
     set_attributes(tree, read_only, false).map_err(Failing { mount }.fail("make it read-only"))
 }
 
-/// Carries out one mount and gives the root of what was mounted.
+/// Carries out one mount and gives the root of what was mounted. Without `cgroup` one of that type is refused.
 pub fn mount(
     root: BorrowedFd<'_>,
     mount: &Mount,
-    label: Option<&str>,
+    label: Option<MountLabel<'_>>,
     sources: &mut Sources,
-    cgroup: &CgroupView<'_>,
+    cgroup: Option<&CgroupView<'_>>,
 ) -> Result<Option<OwnedFd>, RootfsError> {
     let at = Failing { mount };
     let tree = match &mount.source {
@@ -86,7 +86,8 @@ pub fn mount(
                 .as_deref(),
         )?,
         MountSource::Cgroup => {
-            cgroup_mount::mount(root, mount, cgroup)?;
+            let view = cgroup.ok_or_else(|| at.refuse("a container that runs gets no view of its cgroup"))?;
+            cgroup_mount::mount(root, mount, view)?;
             return Ok(None);
         }
         MountSource::Remount => {
@@ -238,7 +239,11 @@ fn inherited_mode(root: BorrowedFd<'_>, mount: &Mount) -> io::Result<Option<Stri
 }
 
 /// Makes a new instance of a file system, detached.
-fn new_filesystem(at: &Failing<'_>, label: Option<&str>, mode: Option<&str>) -> Result<OwnedFd, RootfsError> {
+fn new_filesystem(
+    at: &Failing<'_>,
+    label: Option<MountLabel<'_>>,
+    mode: Option<&str>,
+) -> Result<OwnedFd, RootfsError> {
     let MountSource::Filesystem {
         fstype,
         source,
@@ -271,7 +276,7 @@ fn new_filesystem(at: &Failing<'_>, label: Option<&str>, mode: Option<&str>) -> 
     }
     let label = label
         .filter(|_| takes_context(fstype))
-        .map(|label| format!("context={label}"));
+        .map(|MountLabel { option, label }| format!("{option}={label}"));
     let given = data.iter().chain(label.as_ref()).map(String::as_str);
     for option in given.chain(mode) {
         match option.split_once('=') {

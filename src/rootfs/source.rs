@@ -54,6 +54,17 @@ impl Sources {
         Ok(sources)
     }
 
+    /// Opens the source of every bind mount: for a container that runs, from which no path of the host is seen.
+    pub fn open_binds(plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<Self, RootfsError> {
+        let mut sources = Self::default();
+        for mount in &plan.mounts {
+            if matches!(mount.source, MountSource::Bind { .. }) || mount.idmap.is_some() {
+                sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
+            }
+        }
+        Ok(sources)
+    }
+
     /// What the clone must keep open.
     pub fn descriptors(&self) -> Vec<RawFd> {
         self.root

@@ -196,6 +196,11 @@ pub enum SecurityError {
     #[error("linux.seccomp: {0:?} is not an architecture that seccomp knows")]
     SeccompArchitecture(String),
 
+    #[error(
+        "linux.seccomp: {0:?} is a syscall that libseccomp does not know, and run.oci.seccomp_fail_unknown_syscall is set"
+    )]
+    SeccompUnknown(String),
+
     #[error("linux.seccomp: SCMP_ACT_NOTIFY cannot be used as default action")]
     SeccompNotifyDefault,
 

@@ -44,7 +44,7 @@ const TREE_ABOVE: usize = 32;
 /// What the profile asks for and cannot be had: unknown architectures, notification where it would hang the
 /// launch, a program that is too long for the kernel, or what libseccomp refuses.
 pub fn compile(seccomp: &Seccomp) -> Result<Program, SecurityError> {
-    check_notify(seccomp)?;
+    check(seccomp)?;
     let architectures = seccomp.architectures.iter().map(|name| architecture(name));
     let architectures: Vec<Architecture> = architectures.collect::<Result<_, _>>()?;
     // Of the others no program runs here, and libseccomp may not know them, or not beside each other.
@@ -144,7 +144,18 @@ pub(super) fn kernel_flags(seccomp: &Seccomp) -> u32 {
 /// that waits for the descriptor.
 const HAND_OVER: [&str; 2] = ["sendmsg", "write"];
 
-pub(super) fn check_notify(seccomp: &Seccomp) -> Result<(), SecurityError> {
+/// What a compiled program does not show.
+pub(super) fn check(seccomp: &Seccomp) -> Result<(), SecurityError> {
+    if seccomp.fail_unknown {
+        let unknown = |rule: &&Rule| ScmpSyscall::from_name(&rule.syscall).is_err();
+        if let Some(rule) = seccomp.rules.iter().find(unknown) {
+            return Err(SecurityError::SeccompUnknown(rule.syscall.clone()));
+        }
+    }
+    check_notify(seccomp)
+}
+
+fn check_notify(seccomp: &Seccomp) -> Result<(), SecurityError> {
     if seccomp.default_action == Action::Notify {
         return Err(SecurityError::SeccompNotifyDefault);
     }

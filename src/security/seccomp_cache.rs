@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::SecurityError;
-use super::seccomp::{Program, check_notify, compile as compile_anew, kernel_flags};
+use super::seccomp::{Program, check, compile as compile_anew, kernel_flags};
 use crate::plan::seccomp::{Action, Seccomp};
 use crate::sys::seccomp::{INSTRUCTION_SIZE, MAX_INSTRUCTIONS};
 
@@ -39,7 +39,7 @@ const MAX_ENTRIES: usize = 256;
 /// Those of compiling; none of the cache's.
 pub fn compile(seccomp: &Seccomp, directory: Option<&Path>) -> Result<Program, SecurityError> {
     // What a program does not show has to be refused before one is found.
-    check_notify(seccomp)?;
+    check(seccomp)?;
     let cache = directory.and_then(|directory| Cache::open(directory).ok());
     let Some(cache) = cache else {
         return compile_anew(seccomp);

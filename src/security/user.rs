@@ -27,7 +27,9 @@ pub fn switch(
     if user.uid != 0 {
         set_keep_capabilities(true).map_err(SecurityError::step("keep capabilities"))?;
     }
-    set_groups(&user.additional_gids, process)?;
+    if !user.keep_groups {
+        set_groups(&user.additional_gids, process)?;
+    }
     set_ids(user)?;
     // execve(2) would clear it; a Wasm guest is run without one.
     if user.uid != 0 {
@@ -155,6 +157,7 @@ mod tests {
                 uid: 1234,
                 gid: 2345,
                 additional_gids: vec![7, 9],
+                keep_groups: false,
                 umask: None,
             };
             assert!(switch(&user, &wanted, process).unwrap().is_empty());

@@ -1,5 +1,6 @@
-//! Every annotation that changes what wrun does, and nothing else: an annotation that is not here has no
-//! effect but being kept in the state.
+//! The annotations that decide how a container is run, and the errors of all annotations. Others that change what wrun
+//! does are in [`guest_options`], [`super::runtime_options`] and [`super::systemd_properties`]; one that is in none of
+//! these has no effect but being kept in the state.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,14 @@ pub const HANDLER: &str = "run.oci.handler";
 /// (Wasm only where its name says so, since the pod may have native sidecars).
 pub const VARIANT: &str = "module.wasm.image/variant";
 
-/// All of the above: how a container is run. What a guest is given besides: [`guest_options::ALL`].
+/// What container runtime interfaces say of a container: `sandbox` is a pod's own, which runs a native program
+/// whatever the pod's containers run. containerd's key, which crun heeds as well, and CRI-O's.
+pub const CONTAINER_TYPES: [&str; 2] = [
+    "io.kubernetes.cri.container-type",
+    "io.kubernetes.cri-o.ContainerType",
+];
+
+/// All of the above but the last: how a container is run. What a guest is given besides: [`guest_options::ALL`].
 pub const ALL: [&str; 3] = [VARIANT, WORKLOAD, HANDLER];
 
 /// The values of [`HANDLER`] that mean Wasm: crun's handlers, the names of engines and of shims.
@@ -64,6 +72,14 @@ pub enum AnnotationError {
         guest_options::ALL.join(", ")
     )]
     UnknownKey { key: String },
+    #[error("annotation {key} is not supported: {why}")]
+    Refused { key: &'static str, why: &'static str },
+    #[error("annotation {key}={value:?}: {problem}")]
+    Property {
+        key: String,
+        value: String,
+        problem: &'static str,
+    },
     #[error("annotation {WORKLOAD}=\"native\" contradicts the name wrun-wasm, which runs Wasm only")]
     NativeAsWasm,
 }
@@ -82,6 +98,13 @@ pub fn workload(
         Some(other) => return Err(unknown(WORKLOAD, other, &["native", "wasm", "auto"])),
         None => None,
     };
+    let sandbox = CONTAINER_TYPES
+        .iter()
+        .any(|key| annotations.get(*key).is_some_and(|kind| kind == "sandbox"));
+    if sandbox && chosen.is_none() {
+        // What the pod's annotations or its runtime's name say is about its containers.
+        return Ok(Workload::Native);
+    }
     // All are looked at, so that a typo is an error also where another annotation wins.
     let handler = match annotations.get(HANDLER).map(String::as_str) {
         None | Some("") => None,
@@ -159,6 +182,26 @@ mod tests {
         assert_eq!(
             decide(&[(WORKLOAD, "native"), (HANDLER, "krun")]).unwrap(),
             Workload::Native
+        );
+    }
+
+    #[test]
+    fn the_sandbox_of_a_pod_is_native() {
+        for key in CONTAINER_TYPES {
+            assert_eq!(
+                decide(&[(key, "sandbox"), (HANDLER, "wasm")]).unwrap(),
+                Workload::Native
+            );
+            assert_eq!(
+                decide(&[(key, "container"), (HANDLER, "wasm")]).unwrap(),
+                Workload::Wasm
+            );
+            let annotations = BTreeMap::from([(key.to_owned(), "sandbox".to_owned())]);
+            assert_eq!(workload(&annotations, true).unwrap(), Workload::Native);
+        }
+        assert_eq!(
+            decide(&[(CONTAINER_TYPES[0], "sandbox"), (WORKLOAD, "wasm")]).unwrap(),
+            Workload::Wasm
         );
     }
 

@@ -7,9 +7,12 @@ pub mod annotations;
 pub mod capabilities;
 pub mod example;
 pub mod guest_options;
+pub mod live_mounts;
 pub mod model;
 pub mod mount_options;
 mod names;
+pub mod runtime_options;
+pub mod systemd_properties;
 pub mod update;
 mod validate;
 

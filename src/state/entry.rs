@@ -16,6 +16,8 @@ const RECORD_NEW: &str = ".state.json.new";
 const CONFIG: &str = "config.json";
 /// The same for a new configuration.
 const CONFIG_NEW: &str = ".config.json.new";
+/// The only directory in an entry: it is mounted into the container.
+const NOTIFY: &str = "notify";
 
 /// One container's directory.
 #[derive(Debug)]
@@ -196,23 +198,55 @@ impl Entry {
         }
     }
 
+    /// Where [`Entry::make_notify_directory`] makes the directory of the container `id`, whose path is `entry`.
+    pub fn notify_path(entry: &Path) -> PathBuf {
+        entry.join(NOTIFY)
+    }
+
+    /// Makes the directory in which the container will see its NOTIFY_SOCKET.
+    ///
+    /// # Errors
+    /// Those of mkdir(2).
+    pub fn make_notify_directory(&self) -> Result<(), StateError> {
+        rustix::fs::mkdirat(&self.dir, NOTIFY, Mode::from_raw_mode(0o755))
+            .and_then(|()| {
+                // Whatever our umask: the container's users pass through it.
+                rustix::fs::chmodat(&self.dir, NOTIFY, Mode::from_raw_mode(0o755), AtFlags::empty())
+            })
+            .map_err(failed("make", &self.path.join(NOTIFY)))
+    }
+
+    /// That directory; `None` where the container has none.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn notify_directory(&self) -> io::Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.dir, NOTIFY, flags, Mode::empty()) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes the entry away with all that is in it, which frees the id. The last step of `delete`, to be done
     /// under the lock; doing it twice, or two doing it, is no error.
     ///
     /// # Errors
     /// Why the file system refuses.
     pub fn remove(&self) -> Result<(), StateError> {
-        for item in Dir::read_from(&self.dir).map_err(failed("read", &self.path))? {
-            let item = item.map_err(failed("read", &self.path))?;
-            let name = item.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            match rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()) {
+        let notify = self.path.join(NOTIFY);
+        let directory = self
+            .notify_directory()
+            .map_err(|error| io_error("open", &notify, error))?;
+        if let Some(directory) = directory {
+            empty(&directory, &notify)?;
+            match rustix::fs::unlinkat(&self.dir, NOTIFY, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(failed("remove", &self.path.join(&*name.to_string_lossy()))(error)),
+                Err(error) => return Err(failed("remove", &notify)(error)),
             }
         }
+        empty(&self.dir, &self.path)?;
         match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failed("remove", &self.path)(error)),
@@ -238,6 +272,22 @@ impl Entry {
         )?);
         file.write_all(bytes)
     }
+}
+
+/// Removes all files in a directory, which is at `path`.
+fn empty(directory: &OwnedFd, path: &Path) -> Result<(), StateError> {
+    for item in Dir::read_from(directory).map_err(failed("read", path))? {
+        let item = item.map_err(failed("read", path))?;
+        let name = item.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed("remove", &path.join(&*name.to_string_lossy()))(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Holds a container's lock until it is dropped.
@@ -289,6 +339,19 @@ mod tests {
             .map(|e| e.unwrap().file_name())
             .collect();
         assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn a_notify_directory_goes_with_the_entry() {
+        let (_dir, store) = store();
+        let entry = store.reserve("web").unwrap();
+        assert!(entry.notify_directory().unwrap().is_none());
+        entry.make_notify_directory().unwrap();
+        let path = Entry::notify_path(entry.path());
+        std::fs::write(path.join("notify.sock"), "").unwrap();
+        assert!(entry.notify_directory().unwrap().is_some());
+        entry.remove().unwrap();
+        assert!(!entry.path().exists());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! ROOT/                0700, made on first use; on a tmpfs (/run)
 //! └── ID/              0700, made exclusively: whoever makes it owns the id; its flock(2) is the lock
 //!     ├── state.json   the Record; replaced atomically, so readers need no lock
+//!     ├── notify/      where the container's NOTIFY_SOCKET is, for those that have one
 //!     └── config.json  the configuration as the engine gave it, for `exec`
 //! ```
 //!

@@ -68,6 +68,7 @@ pub enum Verb {
     Update,
     Events,
     Ps,
+    Mounts,
 }
 
 /// Why a command may not do what it wants, in runc's words, which engines look for.
@@ -132,8 +133,8 @@ impl Status {
             (Verb::Exec { .. }, Stopped) => Err(Refused::ExecStopped),
             (Verb::Exec { .. }, Creating) => Err(Refused::Exec(self)),
 
-            (Verb::Pause, Created | Running) => Ok(()),
-            (Verb::Pause, Creating | Paused | Stopped) => Err(Refused::NotRunning(self)),
+            (Verb::Pause | Verb::Mounts, Created | Running) => Ok(()),
+            (Verb::Pause | Verb::Mounts, Creating | Paused | Stopped) => Err(Refused::NotRunning(self)),
 
             (Verb::Resume, Paused) => Ok(()),
             (Verb::Resume, Creating | Created | Running | Stopped) => Err(Refused::NotPaused(self)),
@@ -203,6 +204,8 @@ mod tests {
             ),
             (Paused, Verb::Exec { ignore_paused: true }, ""),
             (Paused, Verb::Pause, "container not running: it is paused"),
+            (Paused, Verb::Mounts, "container not running: it is paused"),
+            (Running, Verb::Mounts, ""),
             (Running, Verb::Resume, "container not paused: it is running"),
             (Stopped, Verb::Events, "container with id x is not running"),
             (Stopped, Verb::Update, "container not running: it is stopped"),

@@ -22,6 +22,7 @@ pub mod name_lookup;
 pub mod namespace;
 pub mod net;
 pub mod pidfd;
+pub mod regex;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;

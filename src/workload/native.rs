@@ -60,7 +60,12 @@ impl Native {
         }
         self.env.retain(|entry| !entry.to_bytes().starts_with(b"LISTEN_"));
         let pid = std::process::id();
-        for entry in [format!("LISTEN_FDS={listen_fds}"), format!("LISTEN_PID={pid}")] {
+        let mut entries = vec![format!("LISTEN_FDS={listen_fds}"), format!("LISTEN_PID={pid}")];
+        // What our caller calls them; the variable is about these descriptors, as their number is.
+        if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
+            entries.push(format!("LISTEN_FDNAMES={names}"));
+        }
+        for entry in entries {
             self.env.push(CString::new(entry)?);
         }
         Ok(())

@@ -36,6 +36,7 @@ fn with(default_action: Action, rules: Vec<Rule>) -> Seccomp {
         flags: Flags::default(),
         rules,
         listener: None,
+        fail_unknown: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Check, Problem};
 use crate::spec::model::{Config, NamespaceKind};
+use crate::spec::runtime_options;
 
 pub(super) const CHECKS: &[Check<Config>] = &[version, other_platforms, root, names, annotations];
 
@@ -88,9 +89,12 @@ fn names(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn annotations(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
+fn annotations(config: &Config, warnings: &mut Vec<String>) -> Result<(), Problem> {
     if config.annotations.contains_key("") {
         return Err(Problem::new("annotations", "a key is empty"));
+    }
+    for key in runtime_options::unknown(&config.annotations) {
+        warnings.push(format!("annotation {key} is unknown and has no effect"));
     }
     Ok(())
 }

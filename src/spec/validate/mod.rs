@@ -87,6 +87,13 @@ pub(super) fn config(config: &Config, warnings: &mut Vec<String>) -> Result<(), 
     }
 }
 
+/// The checks of the mounts alone.
+pub(super) fn mounts(config: &Config, warnings: &mut Vec<String>) -> Result<(), Problem> {
+    mounts::CHECKS
+        .iter()
+        .try_for_each(|check| check(config, warnings))
+}
+
 /// The checks of a process, whose properties are named below `prefix`.
 pub(super) fn process(process: &Process, prefix: &str, warnings: &mut Vec<String>) -> Result<(), Problem> {
     for check in process::CHECKS {

@@ -2,6 +2,7 @@
 
 use super::{Check, Problem};
 use crate::spec::model::{Config, Seccomp, SeccompAction};
+use crate::spec::runtime_options;
 
 pub(super) const CHECKS: &[Check<Config>] = &[default_action, rules, listener];
 
@@ -97,7 +98,8 @@ fn listener(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
         return Ok(());
     };
     let path = &seccomp.listener_path;
-    if seccomp.notifies() && path.as_os_str().is_empty() {
+    let receiver = config.annotations.contains_key(runtime_options::SECCOMP_RECEIVER);
+    if seccomp.notifies() && path.as_os_str().is_empty() && !receiver {
         return Err(Problem::new(
             format!("{FIELD}.listenerPath"),
             "is missing: SCMP_ACT_NOTIFY needs it",

@@ -1,0 +1,341 @@
+//! `mounts add` and `mounts remove`: what comes to a container that runs, where it may come, and who is refused.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use serde_json::{Value, json};
+
+use crate::harness::bundle::map_ids;
+use crate::harness::{Case, Container, Output, Test, guest, test};
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(bind_mounts_come_and_go),
+        test!(options_are_those_of_config_json),
+        test!(new_file_systems),
+        test!(a_file_onto_a_file),
+        test!(relative_sources_start_from_the_current_directory),
+        test!(all_or_none),
+        test!(with_a_user_namespace),
+        test!(without_namespaces_but_the_mounts),
+        test!(links_of_the_container_stay_inside),
+        test!(procfs_is_not_to_be_covered),
+        test!(the_root_stays),
+        test!(what_is_not_mounted_is_not_removed),
+        test!(a_created_container_takes_mounts),
+        test!(paused_and_stopped_containers_are_refused),
+        test!(a_guest_is_refused),
+        test!(wrong_files_are_named),
+        test!(the_host_keeps_its_mounts),
+    ]
+    .map(|test| test.wrun_only("it is a command of crun's"))
+    .into()
+}
+
+fn change(container: &Container, verb: &str, mounts: &Value) -> Output {
+    let case = container.case;
+    let file = case.dir.join("mounts.json");
+    fs::write(&file, mounts.to_string()).expect("a file");
+    case.call(&["mounts", verb, &container.id, file.to_str().expect("UTF-8")])
+}
+
+fn running(case: &Case) -> Container<'_> {
+    let container = case.container(&["sleep", "100"]);
+    container.run_detached();
+    container
+}
+
+/// A directory of the host with a file in it.
+fn source(case: &Case) -> String {
+    let path = case.dir.join("source");
+    fs::create_dir_all(&path).expect("a directory");
+    fs::write(path.join("file"), "of the host\n").expect("a file");
+    case.path("source")
+}
+
+fn bind(source: &str, destination: &str, options: &[&str]) -> Value {
+    let options: Vec<_> = ["bind"].iter().chain(options).collect();
+    json!({ "source": source, "destination": destination, "options": options })
+}
+
+/// The line of what is mounted at a place of the container, as its own first process sees it.
+fn mounted(container: &Container, path: &str) -> Option<String> {
+    let table = container.sh("cat /proc/1/mountinfo");
+    let line = table.lines().rfind(|line| line.split(' ').nth(4) == Some(path));
+    line.map(str::to_owned)
+}
+
+fn bind_mounts_come_and_go(case: &Case) {
+    let container = running(case);
+    let mounts = json!([
+        bind(&source(case), "/new/place", &["ro"]),
+        bind(&source(case), "/mnt", &[])
+    ]);
+    change(&container, "add", &mounts).ok();
+    assert_eq!(
+        container.sh("cat /new/place/file /mnt/file"),
+        "of the host\nof the host"
+    );
+    assert!(
+        container
+            .sh("touch /new/place/x 2>&1; true")
+            .contains("Read-only")
+    );
+    container.sh("touch /mnt/x");
+    assert!(case.dir.join("source/x").exists());
+    change(&container, "remove", &mounts).ok();
+    assert_eq!(mounted(&container, "/mnt"), None);
+    assert_eq!(container.sh("ls -A /new/place /mnt"), "/mnt:\n\n/new/place:");
+}
+
+fn options_are_those_of_config_json(case: &Case) {
+    let container = running(case);
+    let mounts = json!([bind(
+        &source(case),
+        "/mnt",
+        &["nosuid", "noexec", "noatime", "rro"]
+    )]);
+    change(&container, "add", &mounts).ok();
+    let line = mounted(&container, "/mnt").expect("it is mounted");
+    for option in ["ro", "nosuid", "noexec", "noatime"] {
+        let options = line.split(' ').nth(5).expect("options");
+        assert!(options.split(',').any(|own| own == option), "{option}: {line}");
+    }
+    for (option, culprit) in [("src-nofollow", "src-nofollow"), ("nonsense", "nonsense")] {
+        let refused = change(
+            &container,
+            "add",
+            &json!([bind(&source(case), "/tmp", &[option])]),
+        );
+        case.names(&refused.code_is(1), &[culprit, "mounts[0]"]);
+    }
+}
+
+fn new_file_systems(case: &Case) {
+    let container = running(case);
+    let mounts = json!([
+        { "destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["size=64k", "mode=1777", "nodev"] },
+        { "destination": "/other/proc", "type": "proc", "source": "proc" }
+    ]);
+    change(&container, "add", &mounts).ok();
+    let line = mounted(&container, "/scratch").expect("it is mounted");
+    assert!(line.contains("size=64k") && line.contains("nodev"), "{line}");
+    assert_eq!(container.sh("stat -c %a /scratch"), "1777");
+    // The container's own processes, and nobody else's.
+    assert_eq!(container.sh("cat /other/proc/1/comm"), "sleep");
+    let cgroup = json!([{ "destination": "/cgroup", "type": "cgroup", "source": "cgroup" }]);
+    case.names(&change(&container, "add", &cgroup).code_is(1), &["cgroup"]);
+}
+
+fn a_file_onto_a_file(case: &Case) {
+    let container = running(case);
+    let file = format!("{}/file", source(case));
+    let mounts = json!([
+        bind(&file, "/etc/passwd", &["ro"]),
+        bind(&file, "/a/new/file", &[])
+    ]);
+    change(&container, "add", &mounts).ok();
+    assert_eq!(
+        container.sh("cat /etc/passwd /a/new/file"),
+        "of the host\nof the host"
+    );
+    change(&container, "remove", &mounts).ok();
+    assert!(container.sh("cat /etc/passwd").starts_with("root:"));
+}
+
+fn relative_sources_start_from_the_current_directory(case: &Case) {
+    let container = running(case);
+    source(case);
+    fs::write(
+        case.dir.join("mounts.json"),
+        json!([bind("source", "/mnt", &[])]).to_string(),
+    )
+    .expect("a file");
+    let mut command = case.command(&["mounts", "add", &container.id, "mounts.json"]);
+    command.current_dir(&case.dir);
+    case.finish(command).ok();
+    assert_eq!(container.sh("cat /mnt/file"), "of the host");
+}
+
+fn all_or_none(case: &Case) {
+    let container = running(case);
+    // The source is looked up first, the place last: either way nothing stays.
+    for bad in [
+        bind("/no/such/source", "/tmp", &[]),
+        bind(&source(case), "/etc/passwd/x", &[]),
+    ] {
+        let mounts = json!([
+            bind(&source(case), "/mnt", &[]),
+            bind(&source(case), "/home", &[]),
+            bad
+        ]);
+        case.names(&change(&container, "add", &mounts).code_is(1), &["mounts[2]"]);
+        assert_eq!(mounted(&container, "/mnt"), None);
+        assert_eq!(mounted(&container, "/home"), None);
+    }
+}
+
+fn with_a_user_namespace(case: &Case) {
+    let container = case.container_with(&["sleep", "100"], |config| map_ids(config, 100_000));
+    for directory in [container.bundle.join("rootfs"), container.rootfs("mnt")] {
+        std::os::unix::fs::chown(directory, Some(100_000), Some(100_000)).expect("our own directory");
+    }
+    container.run_detached();
+    let mounts = json!([
+        bind(&source(case), "/made/place", &["ro"]),
+        { "destination": "/scratch", "type": "tmpfs", "source": "tmpfs" }
+    ]);
+    change(&container, "add", &mounts).ok();
+    assert_eq!(container.sh("cat /made/place/file"), "of the host");
+    // Root of the container owns what was made for it.
+    assert_eq!(container.sh("stat -c %u /made /scratch"), "0\n0");
+    assert_eq!(
+        fs::metadata(container.rootfs("made")).expect("there").uid(),
+        100_000
+    );
+    change(&container, "remove", &mounts).ok();
+    assert_eq!(mounted(&container, "/scratch"), None);
+}
+
+fn without_namespaces_but_the_mounts(case: &Case) {
+    let container = case.container_with(&["sleep", "100"], |config| {
+        config["linux"]["namespaces"] = json!([{ "type": "mount" }]);
+        config["hostname"] = json!("");
+    });
+    container.run_detached();
+    let mounts = json!([bind(&source(case), "/mnt", &[])]);
+    change(&container, "add", &mounts).ok();
+    assert_eq!(container.sh("cat /mnt/file"), "of the host");
+    change(&container, "remove", &mounts).ok();
+    assert_eq!(container.sh("ls /mnt"), "");
+    container.delete_with(&["--force"]).ok();
+}
+
+fn links_of_the_container_stay_inside(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    let outside = case.dir.join("outside");
+    fs::create_dir(&outside).expect("a directory");
+    symlink(&outside, container.rootfs("absolute")).expect("a link");
+    let up = "../".repeat(20) + outside.to_str().expect("UTF-8").trim_start_matches('/');
+    symlink(up, container.rootfs("climbing")).expect("a link");
+    container.run_detached();
+    for place in [
+        "/absolute",
+        "/climbing",
+        "/absolute/below",
+        "/tmp/../../../climbing",
+    ] {
+        let mounts = json!([bind(&source(case), place, &[])]);
+        change(&container, "add", &mounts).ok();
+        assert_eq!(
+            container.sh(&format!("cat {place}/file")),
+            "of the host",
+            "{place}"
+        );
+        assert!(
+            !outside.join("file").exists() && !outside.join("below").exists(),
+            "{place}"
+        );
+        change(&container, "remove", &mounts).ok();
+        container.sh(&format!("test ! -e {place}/file"));
+    }
+    assert_eq!(fs::read_dir(&outside).expect("there").count(), 0);
+}
+
+fn procfs_is_not_to_be_covered(case: &Case) {
+    let container = running(case);
+    for place in ["/proc", "/proc/sys", "/proc/self/attr"] {
+        let output = change(&container, "add", &json!([bind(&source(case), place, &[])]));
+        case.names(&output.code_is(1), &[place, "proc"]);
+    }
+}
+
+fn the_root_stays(case: &Case) {
+    let container = running(case);
+    for place in ["/", "/tmp/.."] {
+        let mounts = json!([bind(&source(case), place, &[])]);
+        case.names(&change(&container, "add", &mounts).code_is(1), &["root"]);
+    }
+    let root = json!([{ "destination": "/" }]);
+    change(&container, "remove", &root).code_is(1);
+    assert_eq!(container.sh("cat /proc/1/comm"), "sleep");
+}
+
+fn what_is_not_mounted_is_not_removed(case: &Case) {
+    let container = running(case);
+    for place in ["/mnt", "/none"] {
+        let output = change(&container, "remove", &json!([{ "destination": place }]));
+        case.names(&output.code_is(1), &[place]);
+    }
+}
+
+fn a_created_container_takes_mounts(case: &Case) {
+    let container = case.container(&["sh", "-c", "cat /mnt/file >/tmp/seen; sleep 100"]);
+    container.create();
+    change(&container, "add", &json!([bind(&source(case), "/mnt", &["ro"])])).ok();
+    container.start();
+    assert_eq!(container.wait_for_file("tmp/seen"), "of the host\n");
+}
+
+fn paused_and_stopped_containers_are_refused(case: &Case) {
+    let container = running(case);
+    let mounts = json!([bind(&source(case), "/mnt", &[])]);
+    case.call(&["pause", &container.id]).ok();
+    for verb in ["add", "remove"] {
+        case.names(&change(&container, verb, &mounts).code_is(1), &["paused"]);
+    }
+    case.call(&["resume", &container.id]).ok();
+    container.kill("KILL").ok();
+    container.wait_for("stopped");
+    for verb in ["add", "remove"] {
+        case.names(&change(&container, verb, &mounts).code_is(1), &["stopped"]);
+    }
+    let missing = case.call(&["mounts", "add", "nobody", &case.path("mounts.json")]);
+    case.names(&missing.code_is(1), &["does not exist"]);
+}
+
+/// Its root is a view of its own, in which the mounts would not be seen.
+fn a_guest_is_refused(case: &Case) {
+    let container = case.container(&["/sleep.wasm"]);
+    container.write("sleep.wasm", guest::binary("sleep"), 0o644);
+    container.run_detached();
+    let output = change(&container, "add", &json!([bind(&source(case), "/mnt", &[])]));
+    case.names(&output.code_is(1), &["Wasm"]);
+}
+
+fn wrong_files_are_named(case: &Case) {
+    let container = running(case);
+    case.names(
+        &change(&container, "add", &json!({ "mounts": [] })).code_is(1),
+        &["mounts.json"],
+    );
+    case.names(
+        &change(&container, "add", &json!([{ "destination": 1 }])).code_is(1),
+        &["[0].destination"],
+    );
+    case.names(
+        &change(&container, "remove", &json!([{}])).code_is(1),
+        &["mounts[0].destination"],
+    );
+    let output = case.call(&["mounts", "add", &container.id, "/no/such.json"]);
+    case.names(&output.code_is(1), &["/no/such.json"]);
+}
+
+fn the_host_keeps_its_mounts(case: &Case) {
+    let table = || fs::read_to_string("/proc/self/mountinfo").expect("our own mounts");
+    let ours = |table: String| -> Vec<String> {
+        let lines = table.lines().filter(|line| line.contains(&case.mark));
+        lines.map(str::to_owned).collect()
+    };
+    let container = running(case);
+    let before = ours(table());
+    let mounts = json!([
+        bind(&source(case), "/mnt", &["rshared"]),
+        { "destination": "/mnt/inner", "type": "tmpfs", "source": "tmpfs" }
+    ]);
+    change(&container, "add", &mounts).ok();
+    assert_eq!(ours(table()), before);
+    let back: Vec<_> = mounts.as_array().expect("a list").iter().rev().cloned().collect();
+    change(&container, "remove", &Value::from(back)).ok();
+    assert_eq!(ours(table()), before);
+}
