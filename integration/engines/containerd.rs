@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::harness::command::{eventually, read};
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::command::{self, eventually, patience, read};
 use crate::harness::containerd::Containerd;
 use crate::harness::terminal::Terminal;
 use crate::harness::{Case, Need, Test, guest, leaks, test};
@@ -22,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         test!(out_of_memory_is_told),
         test!(restart_of_the_daemon),
         test!(fifty_at_once),
+        test!(soak).wrun_only("runc leaves its cgroups and state where it is killed itself"),
     ];
     tests
         .into_iter()
@@ -74,7 +79,7 @@ fn terminal(case: &Case) {
         &case.id(),
         &["sh", "-c", script],
     );
-    let run = crate::harness::command::Running::start_on(command, &slave);
+    let run = command::Running::start_on(command, &slave);
     terminal.expect("33 88");
     terminal.write("word\n");
     terminal.expect("got word");
@@ -174,7 +179,7 @@ fn out_of_memory_is_told(case: &Case) {
     eventually("the end by lack of memory is told", || {
         events.stdout().contains("/tasks/oom").then_some(())
     });
-    events.signal(rustix::process::Signal::TERM);
+    events.signal(Signal::TERM);
     events.wait();
     case.nothing_left();
 }
@@ -206,6 +211,112 @@ fn fifty_at_once(case: &Case) {
     }
     assert_eq!(containerd.containers(), [""; 0]);
     case.nothing_left();
+}
+
+/// What is killed while a container starts or runs.
+#[derive(Clone, Copy)]
+enum Victim {
+    Nobody,
+    Runtime,
+    Shim,
+    Container,
+}
+
+/// Starts and stops with twenty in flight, while the runtime, shims and containers are killed. `WRUN_TEST_SOAK` is how
+/// many, 60 by default.
+fn soak(case: &Case) {
+    const VICTIMS: [Victim; 6] = [
+        Victim::Nobody,
+        Victim::Runtime,
+        Victim::Container,
+        Victim::Nobody,
+        Victim::Shim,
+        Victim::Runtime,
+    ];
+    let rounds = std::env::var("WRUN_TEST_SOAK").map_or(60, |rounds| {
+        rounds.parse().expect("WRUN_TEST_SOAK is a whole number")
+    });
+    let containerd = Containerd::start(case);
+    let root = containerd.rootfs();
+    let ids: Vec<String> = (0..rounds).map(|_| case.id()).collect();
+    let mut running = std::collections::VecDeque::new();
+    let mut failed = 0;
+    for (index, id) in ids.iter().enumerate() {
+        let victim = VICTIMS[index % VICTIMS.len()];
+        let run = case.start(containerd.run_command(&["--detach"], &root, id, &["sleep", "100"]));
+        if matches!(victim, Victim::Runtime) {
+            // Each time a little later, so that each of its steps comes in turn.
+            kill_runtime(case, id, Duration::from_millis(index as u64 % 16));
+        }
+        running.push_back((id, victim, run));
+        if running.len() == 20 {
+            let (id, victim, run) = running.pop_front().expect("twenty");
+            failed += usize::from(finish(&containerd, id, victim, run));
+        }
+    }
+    for (id, victim, run) in running {
+        failed += usize::from(finish(&containerd, id, victim, run));
+    }
+    // Else the kills would have come too late each time.
+    assert!(failed > rounds / 20, "{failed} of {rounds} starts failed");
+    assert_eq!(containerd.containers(), [""; 0]);
+    assert_eq!(containerd.states(), [""; 0]);
+    case.nothing_left();
+}
+
+/// Kills the runtime that works on container `id`, `delay` after it is seen.
+fn kill_runtime(case: &Case, id: &str, delay: Duration) {
+    let path = crate::harness::case::text(&case.runtime.path);
+    let is_it = |line: &str| line.starts_with(&path) && line.contains(id);
+    let deadline = Instant::now() + Duration::from_secs(2) * patience();
+    while Instant::now() < deadline {
+        if let Some(pid) = leaks::processes_with(is_it).first() {
+            std::thread::sleep(delay);
+            let _ = kill_process(command::pid(*pid), Signal::KILL); // It may be through already.
+            return;
+        }
+    }
+}
+
+/// Kills the victim, and removes the container as whoever uses containerd does. That a start failed, or a task is gone,
+/// is expected only where something was killed.
+/// Whether the start failed.
+fn finish(containerd: &Containerd, id: &str, victim: Victim, run: command::Running) -> bool {
+    let output = run.wait();
+    let failed = !output.status.success();
+    match victim {
+        Victim::Runtime => {}
+        Victim::Nobody => {
+            output.ok();
+            assert_eq!(containerd.remove(id), 128 + 9);
+            return failed;
+        }
+        Victim::Container => {
+            output.ok();
+            for pid in leaks::processes_with(|line| line == "sleep 100") {
+                let own = read(Path::new(&format!("/proc/{pid}/cgroup")));
+                if own.contains(id) {
+                    kill_process(command::pid(pid), Signal::KILL).expect("it runs");
+                }
+            }
+            containerd.wait_for(id, "STOPPED");
+        }
+        Victim::Shim => {
+            output.ok();
+            let shim = |line: &str| line.contains("containerd-shim") && line.contains(&format!("-id {id} "));
+            let pids = leaks::processes_with(shim);
+            assert!(!pids.is_empty(), "{id} has a shim");
+            for pid in pids {
+                kill_process(command::pid(pid), Signal::KILL).expect("it runs");
+            }
+        }
+    }
+    containerd.call(&["task", "delete", "--force", id]);
+    eventually(&format!("{id} can be deleted"), || {
+        let output = containerd.call(&["container", "delete", id]);
+        (output.status.success() || !containerd.containers().contains(&id.to_owned())).then_some(())
+    });
+    failed
 }
 
 /// The root filesystem with the guest `name` in it, and the guest's path.

@@ -200,6 +200,22 @@ impl<'case> Containerd<'case> {
         output.lines().into_iter().map(str::to_owned).collect()
     }
 
+    /// What the shims and their runtime keep of containers: the state directories that are not empty.
+    pub fn states(&self) -> Vec<String> {
+        let state = self.dir.join("state/io.containerd.runtime.v2.task/default");
+        let mut list = self.within("sh");
+        list.args(["-c", "ls /run/containerd/runc/default \"$1\" 2>/dev/null", "sh"])
+            .arg(&state);
+        let output = self.case.finish(list);
+        let ids = output
+            .lines()
+            .into_iter()
+            .filter(|line| line.contains(&self.case.mark));
+        ids.filter(|line| !line.ends_with(':'))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// A root filesystem for any number of containers.
     pub fn rootfs(&self) -> PathBuf {
         let root = self.dir.join("rootfs");

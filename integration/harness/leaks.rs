@@ -190,6 +190,19 @@ pub fn processes(case: &Case) -> Vec<i32> {
         .collect()
 }
 
+/// Processes whose command line, with spaces between the words, is such that `wanted` says so.
+pub fn processes_with(wanted: impl Fn(&str) -> bool) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc");
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let line = command::read(&PathBuf::from(format!("/proc/{pid}/cmdline"))).replace('\0', " ");
+            wanted(line.trim_end())
+        })
+        .collect()
+}
+
 /// A process for a message.
 fn describe(pid: i32) -> String {
     let text = |name: &str| command::read(&PathBuf::from(format!("/proc/{pid}/{name}"))).replace('\0', " ");
