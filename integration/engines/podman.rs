@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(top),
         test!(user_namespace),
         test!(readonly_with_volumes),
+        test!(without_a_cgroup).wrun_only("Podman knows that of crun and, by its configuration, of wrun"),
         test!(socket_for_readiness),
         test!(pod).needs(Need::CgroupV2),
         test!(health),
@@ -223,6 +224,24 @@ fn readonly_with_volumes(case: &Case) {
     let output = podman.run(&flags, NATIVE, &["sh", "-c", script]).ok();
     assert_eq!(output.stdout.split_whitespace().nth(1), Some("1"), "{output}");
     assert_eq!(fs::read_to_string(volume.join("file")).expect("the file"), "x\n");
+}
+
+/// Podman asks for it with crun's `--cgroup-manager=disabled`.
+fn without_a_cgroup(case: &Case) {
+    let podman = Podman::new(case);
+    let flags = ["--rm", "--network", "none", "--cgroups", "disabled"];
+    // No parent, which Podman would refuse beside it.
+    let command = podman.command(
+        &[
+            &["run"],
+            &flags[..],
+            &[NATIVE, "sh", "-c", "cat /proc/self/cgroup; exit 3"],
+        ]
+        .concat(),
+    );
+    let output = case.finish(command);
+    assert_eq!(output.code(), 3, "{output}");
+    assert!(!output.stdout.contains("libpod"), "{output}");
 }
 
 /// With `--sdnotify=container` the program has a socket for its own word, and Podman tells the pid to wait for.
