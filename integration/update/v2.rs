@@ -180,10 +180,12 @@ fn limits_of_a_systemd_scope(case: &Case) {
     // An idle cgroup takes no weight; one that is given a weight is idle no more.
     if cgroup(&container, "").join("cpu.idle").exists() {
         let resources = json!({ "unified": { "cpu.idle": "1", "cpu.weight": "8" } });
-        for output in [
-            try_update(&container, &["--cpu-share", "200", "--cpu-idle", "1"]),
-            try_update_from(&container, &resources),
-        ] {
+        let updates: [&dyn Fn() -> Output; 2] = [
+            &|| try_update(&container, &["--cpu-share", "200", "--cpu-idle", "1"]),
+            &|| try_update_from(&container, &resources),
+        ];
+        for update_both in updates {
+            let output = update_both();
             assert!(output.stderr.contains("unable to apply both"), "{output}");
             assert_file(&container, "", "cpu.idle", "1");
             update(&container, &["--cpu-share", "200"]);
