@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::command::{LIMIT, eventually, wait_for_exit};
-use crate::harness::{Case, Test, leaks, test};
+use crate::harness::{Case, Container, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -429,8 +429,15 @@ fn pidfd_socket_hands_over_the_process(case: &Case) {
         .try_create(&["--pidfd-socket", path.to_str().expect("UTF-8")])
         .ok();
     let pidfd = socket.receive();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).expect("fdinfo");
-    assert!(info.contains(&format!("Pid:\t{}\n", container.pid())), "{info}");
+    let names = |pidfd: OwnedFd, container: &Container| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).expect("fdinfo");
+        assert!(info.contains(&format!("Pid:\t{}\n", container.pid())), "{info}");
+    };
+    names(pidfd, &container);
+    let other = case.container(&["sleep", "100"]);
+    let flags = ["--detach", "--pidfd-socket", path.to_str().expect("UTF-8")];
+    case.finish(other.command("run", &flags)).ok();
+    names(socket.receive(), &other);
 }
 
 fn first_process_ends_and_its_children_with_it(case: &Case) {

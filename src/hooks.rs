@@ -18,7 +18,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -84,15 +84,20 @@ impl Outputs {
     /// Opens what the annotations name, to append to it. What is made belongs to the runtime's user alone.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// Those of open(2); `ENXIO` for a pipe that nobody reads, for which nothing waits.
     pub fn open(wanted: &HookOutput) -> Result<Self, HookError> {
         let open = |path: &PathBuf| {
             OpenOptions::new()
                 .create(true)
                 .append(true)
                 .mode(0o600)
-                .custom_flags(libc::O_NOCTTY)
+                .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
                 .open(path)
+                // The hooks themselves may wait.
+                .and_then(|file| {
+                    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+                    Ok(file)
+                })
                 .map_err(|source| HookError::Output {
                     path: path.clone(),
                     source,

@@ -29,6 +29,8 @@ const BARRIER_SECONDS: i64 = 30;
 const SOCKET: &str = "notify.sock";
 /// Longest message of the protocol that has a meaning for us.
 const LONGEST: usize = 4096;
+/// Messages read in a row: a container that never stops talking must not keep us from everything else.
+const AT_ONCE: usize = 64;
 
 /// Both ends of the way from the container to the service manager.
 pub(super) struct Notify {
@@ -58,18 +60,19 @@ impl Notify {
         self.container.as_fd()
     }
 
-    /// Reads what has come; whether it was the word.
+    /// Reads what has come, or some of it; whether the word was among it.
     pub(super) fn is_ready(&self) -> io::Result<bool> {
         let mut bytes = [0; LONGEST];
-        loop {
+        for _ in 0..AT_ONCE {
             match self.container.recv(&mut bytes) {
                 Ok(length) if says_ready(&bytes[..length]) => return Ok(true),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        Ok(false)
     }
 
     /// Tells the service manager that the service runs, and which process it is.

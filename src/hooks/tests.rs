@@ -197,6 +197,14 @@ fn outputs_go_to_files_that_are_appended_to() {
     }
     let path = dir.path().join("out");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "told\ntold\n");
+    let pipe = dir.path().join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let unread = HookOutput {
+        stdout: Some(pipe),
+        ..HookOutput::default()
+    };
+    assert!(matches!(Outputs::open(&unread), Err(HookError::Output { .. })));
     let nowhere = HookOutput {
         stderr: Some(dir.path().join("none/err")),
         ..HookOutput::default()
