@@ -332,9 +332,15 @@ fn every_test_that_the_readme_names_exists() {
         let (topic, _) = name.split_once("::").expect("it was found by that");
         let (_, function) = name.rsplit_once("::").expect("it was found by that");
         let definition = format!("fn {function}(case: &Case)");
-        let found = files(&format!("integration/{topic}"), "rs")
+        let rooms = [
+            format!("integration/{topic}"),
+            format!("integration/engines/{topic}"),
+        ];
+        let found = rooms
             .iter()
-            .any(|path| read(path).contains(&definition));
+            .filter(|room| Path::new(room).is_dir())
+            .flat_map(|room| files(room, "rs"))
+            .any(|path| read(&path).contains(&definition));
         assert!(found, "README.md names {name}, which is no test");
     }
 }
