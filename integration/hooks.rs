@@ -36,7 +36,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// In the order in which the spec runs them.
-const KINDS: [&str; 6] = [
+pub const KINDS: [&str; 6] = [
     "prestart",
     "createRuntime",
     "createContainer",

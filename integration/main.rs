@@ -13,11 +13,13 @@ mod errors;
 mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod lifecycle;
 mod live_mounts;
 mod machine;
 mod namespaces;
+mod nested;
 mod notify;
 mod process;
 mod properties;
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
     suite.add("docker::wasm", engines::docker::wasm_tests());
     suite.add("rootless", rootless::tests());
     suite.add("errors", errors::tests());
+    suite.add("features", features::tests());
+    suite.add("nested", nested::tests());
     suite.add_checks(properties::trials);
     suite.run()
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::command::eventually;
-use crate::harness::facts::user_with_systemd;
+use crate::harness::facts::{MOUNT_TREE, find_program, user_with_systemd};
 use crate::harness::{Case, Container, Need, Output, Test, guest, test};
 
 pub fn tests() -> Vec<Test> {
@@ -19,6 +19,15 @@ pub fn tests() -> Vec<Test> {
         test!(state_is_in_the_user_s_runtime_directory),
         test!(files_belong_to_the_user),
         test!(limits_without_a_cgroup_are_refused),
+        test!(subordinate_ids)
+            .needs(Need::IdMappers)
+            .covers(&["linux.{uidMappings,gidMappings}.{hostID,containerID,size}"]),
+        test!(ids_that_are_not_the_user_s_are_refused).needs(Need::IdMappers),
+        test!(several_ids_without_the_mappers_are_refused),
+        test!(delegated_cgroup)
+            .unified()
+            .covers(&["linux.cgroupsPath", "linux.resources.unified"]),
+        test!(limits_that_are_nothing_need_no_cgroup),
         test!(kill_all_without_a_cgroup).wrun_only("runc knows a container's processes by its cgroup alone"),
         test!(wasm).wrun_only("runc runs no Wasm"),
         test!(large_wasm).wrun_only("runc runs no Wasm"),
@@ -244,6 +253,144 @@ fn limits_without_a_cgroup_are_refused(case: &Case) {
     let output = user.call(&["run", "--bundle", &container.bundle(), &container.id]);
     case.names(&output.code_is(1), &["cgroup"]);
     case.nothing_left();
+}
+
+/// The user's own id and a range of subordinate ones, as engines for users ask.
+fn with_subordinate_ids(config: &mut Value) {
+    for property in ["uidMappings", "gidMappings"] {
+        config["linux"][property] = json!([
+            { "containerID": 0, "hostID": USER, "size": 1 },
+            { "containerID": 1, "hostID": 300_000, "size": 1000 },
+        ]);
+    }
+}
+
+/// Runs `command` with /etc/subuid and /etc/subgid that give the user `range`; the machine's own stay as they are.
+fn with_range(case: &Case, range: &str, command: &Command) -> Output {
+    let file = case.path("subid");
+    fs::write(&file, format!("{USER}:{range}\n")).expect("a file");
+    let script = "mount --make-rprivate / && for name in subuid subgid; do \
+                  mount --bind $0 /etc/$name || exit 99; done; exec \"$@\"";
+    let mut wrapped = Command::new("unshare");
+    wrapped
+        .args(["-m", "sh", "-c", script, &file])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        wrapped.env(name, value.unwrap_or_default());
+    }
+    case.finish(wrapped)
+}
+
+fn subordinate_ids(case: &Case) {
+    let user = User::new(case);
+    let script =
+        "cat /proc/self/uid_map /proc/self/gid_map; touch /tmp/x && chown 5:6 /tmp/x && stat -c %u:%g /tmp/x";
+    let container = user.container(&["sh", "-c", script], |config| {
+        with_subordinate_ids(config);
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] = json!(["CAP_CHOWN"]);
+        }
+    });
+    let run = user.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let output = with_range(case, "300000:1000", &run).ok();
+    let words: Vec<_> = output.stdout.split_whitespace().collect();
+    let map = ["0", "65534", "1", "1", "300000", "1000"];
+    assert_eq!(words, [&map[..], &map, &["5:6"]].concat(), "{output}");
+    let file = fs::metadata(container.rootfs("tmp/x")).expect("the file");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((file.uid(), file.gid()), (300_004, 300_005));
+    case.nothing_left();
+}
+
+fn ids_that_are_not_the_user_s_are_refused(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["true"], with_subordinate_ids);
+    let run = user.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let output = with_range(case, "300000:999", &run);
+    assert!(!output.status.success(), "{output}");
+    case.names(&output, &["newuidmap"]);
+    case.nothing_left();
+}
+
+/// Without them the kernel lets a user map one id alone.
+fn several_ids_without_the_mappers_are_refused(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["true"], with_subordinate_ids);
+    let run = user.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let setpriv = find_program("setpriv").expect("util-linux is installed");
+    let mut without = Command::new("sh");
+    without
+        .args(["-c", "PATH=/nonexistent; exec \"$@\"", "x"])
+        .arg(setpriv)
+        .args(run.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in run.get_envs() {
+        without.env(name, value.unwrap_or_default());
+    }
+    let output = case.finish(without);
+    assert!(!output.status.success(), "{output}");
+    case.names(&output, &["newuidmap"]);
+    case.nothing_left();
+}
+
+/// A tree that an administrator has given to the user, who is in it (cgroups(7), "Delegation").
+fn delegated_cgroup(case: &Case) {
+    let user = User::new(case);
+    let name = format!("{}delegated", case.mark);
+    let container = user.container(&["sleep", "100"], |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("/{name}/container"));
+        config["linux"]["resources"] = json!({ "unified": { "cgroup.max.descendants": "3" } });
+    });
+    let script = format!(
+        "{MOUNT_TREE} && cd /sys/fs/cgroup && mkdir -p {name}/here && \
+         chown {USER} {name} {name}/cgroup.procs {name}/cgroup.subtree_control {name}/here {name}/here/cgroup.procs && \
+         echo $$ >{name}/here/cgroup.procs && cd / && exec \"$@\""
+    );
+    let call = |args: &[&str]| {
+        let command = user.command(args);
+        let mut wrapped = Command::new("unshare");
+        wrapped
+            .args(["-m", "sh", "-c", &script, "x"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null());
+        for (key, value) in command.get_envs() {
+            wrapped.env(key, value.unwrap_or_default());
+        }
+        case.finish(wrapped)
+    };
+    call(&["run", "--detach", "--bundle", &container.bundle(), &container.id]).ok();
+    let groups = crate::harness::leaks::cgroups(&name);
+    let group = groups.iter().find(|group| group.ends_with("container"));
+    let group = group.unwrap_or_else(|| panic!("no cgroup of the container: {groups:?}"));
+    let read = |file: &str| fs::read_to_string(group.join(file)).expect("a file of the cgroup");
+    assert_eq!(read("cgroup.max.descendants").trim(), "3");
+    assert_eq!(read("cgroup.procs").lines().count(), 1);
+    // Files that the user made are the user's.
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(group).expect("it"));
+    assert_eq!(owner, USER);
+    call(&["pause", &container.id]).ok();
+    assert_eq!(read("cgroup.freeze").trim(), "1");
+    call(&["delete", "--force", &container.id]).ok();
+    for group in crate::harness::leaks::cgroups(&name).iter().rev() {
+        assert!(!group.ends_with("container"), "{}", group.display());
+        fs::remove_dir(group).expect("it is empty");
+    }
+    case.nothing_left();
+}
+
+/// What engines write where nothing was asked for, where there can be no cgroup.
+fn limits_that_are_nothing_need_no_cgroup(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["echo", "fine"], |config| {
+        config["linux"]["resources"] = json!({
+            "memory": {}, "cpu": { "shares": 0 }, "devices": [{ "allow": false, "access": "rwm" }]
+        });
+    });
+    let output = user.call(&["run", "--bundle", &container.bundle(), &container.id]);
+    assert_eq!(output.ok().stdout, "fine\n");
 }
 
 /// Its pid namespace tells which processes are the container's.

@@ -8,6 +8,10 @@ use std::process::{Command, Stdio};
 pub const MOUNT_UNIFIED: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && \
      mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
 
+/// The part of it that mounts, for scripts that do more.
+pub const MOUNT_TREE: &str =
+    "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup";
+
 /// Like [`MOUNT_UNIFIED`], for cgroup v1's hierarchies of network classes and priorities beside those that are there.
 pub const MOUNT_NETWORK_CLASSES: &str = "mount --make-rprivate / && cd /sys/fs/cgroup && \
      test -e memory/cgroup.procs && mount -t cgroup -o net_cls none net_cls && \
@@ -40,6 +44,8 @@ pub enum Need {
     Ia32,
     /// The suite has machine code for this architecture.
     KnownMachineCode,
+    /// newuidmap(1) and newgidmap(1), for users' subordinate ids.
+    IdMappers,
     /// No controller of RDMA.
     NoRdma,
     /// Controllers are mounted as cgroup v1 hierarchies.
@@ -151,6 +157,10 @@ impl Need {
                 ["x86_64", "aarch64"].contains(&std::env::consts::ARCH),
                 "the suite has no machine code for this architecture",
             ),
+            Need::IdMappers => ["newuidmap", "newgidmap"]
+                .iter()
+                .find(|name| find_program(name).is_none())
+                .map(|name| format!("{name} is not installed (package uidmap)")),
             Need::NoRdma => unless(
                 std::fs::read_to_string("/proc/cgroups").is_ok_and(|table| !table.contains("rdma")),
                 "this kernel has the controller of RDMA",

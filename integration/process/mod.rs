@@ -3,6 +3,8 @@
 mod scheduling;
 mod sets;
 
+pub use sets::CAPABILITIES;
+
 use std::process::Command;
 
 use serde_json::{Value, json};

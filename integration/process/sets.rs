@@ -16,7 +16,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// By number (linux/capability.h).
-const CAPABILITIES: [&str; 41] = [
+pub const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

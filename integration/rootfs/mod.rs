@@ -1,6 +1,7 @@
 //! Mounts and devices: every kind of option, propagation, masks, read-only paths and the root itself.
 
 mod devices;
+mod links;
 mod mounts;
 mod paths;
 mod propagation;
@@ -18,6 +19,7 @@ use crate::harness::{Case, Container, Need, Test, test};
 pub fn tests() -> Vec<Test> {
     [
         devices::tests(),
+        links::tests(),
         mounts::tests(),
         propagation::tests(),
         paths::tests(),

@@ -16,6 +16,9 @@ pub fn tests() -> Vec<Test> {
         test!(cgroup_mount_in_a_cgroup_namespace)
             .covers(&["mounts.type", "linux.namespaces.type=cgroup"])
             .needs(Need::CgroupV1),
+        test!(cgroup_mount_on_v2_in_the_host_s_namespace)
+            .covers(&["mounts.{type,options}"])
+            .unified(),
         test!(cgroup_mount_on_v2)
             .covers(&["mounts.{type,options}", "linux.namespaces.type=cgroup"])
             .unified(),
@@ -157,4 +160,23 @@ fn cgroup_mount_on_v2(case: &Case) {
     assert!(output.stdout.starts_with("domain\n"), "{output}");
     assert!(output.stderr.contains("Read-only file system"), "{output}");
     assert_eq!(mount_at(&output.stdout, "/sys/fs/cgroup").filesystem, "cgroup2");
+}
+
+/// Without a cgroup namespace the container's own cgroup is shown all the same, not the host's tree.
+fn cgroup_mount_on_v2_in_the_host_s_namespace(case: &Case) {
+    let script = "cat /sys/fs/cgroup/cgroup.type; mkdir /sys/fs/cgroup/x; cat /proc/self/mountinfo";
+    let container = case.script_with(script, with_cgroup_mount);
+    let output = container.run().ok();
+    // runc 1.1 shows the tree from its root, which has no such file.
+    assert!(
+        output.stdout.starts_with("domain\n") || !case.runtime.ours,
+        "{output}"
+    );
+    assert!(output.stderr.contains("Read-only file system"), "{output}");
+    assert!(
+        mount_at(&output.stdout, "/sys/fs/cgroup")
+            .filesystem
+            .starts_with("cgroup"),
+        "{output}"
+    );
 }

@@ -148,7 +148,7 @@ fn linux() -> Linux {
             v1: true,
             v2: true,
             systemd: true,
-            systemd_user: false,
+            systemd_user: true,
             rdma: true,
         },
         seccomp: Seccomp {

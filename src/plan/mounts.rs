@@ -78,6 +78,8 @@ pub enum MountSource {
         /// Absolute path on the host.
         path: PathBuf,
         recursive: bool,
+        #[serde(flatten)]
+        links: Links,
     },
     /// A new instance of a file system.
     Filesystem {
@@ -94,6 +96,26 @@ pub enum MountSource {
     /// What is mounted at the destination already gets new attributes (`bind` with `remount`); an error
     /// where the destination is no mount point.
     Remount,
+    /// And the file system too (`remount` alone), for whoever else has it mounted.
+    Reconfigure {
+        /// Options of the superblock, as fsconfig(2) names them.
+        flags: Vec<String>,
+        data: Vec<String>,
+    },
+}
+
+/// What is done where an end of a bind mount is a symbolic link; without any of them links are followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Links {
+    /// Make the source's link anew at the destination, in place of the mount.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
+    /// Mount the link itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub source_nofollow: bool,
+    /// Mount on the link itself, which must be there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub destination_nofollow: bool,
 }
 
 /// An id-mapped mount (mount_setattr(2), MOUNT_ATTR_IDMAP).
@@ -212,12 +234,22 @@ pub(super) fn build(
 
 fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Path) -> Mount {
     let parsed = &mount.options;
-    let source = if parsed.remount {
+    let source = if parsed.remount && mount.is_bind() {
         MountSource::Remount
+    } else if parsed.remount {
+        MountSource::Reconfigure {
+            flags: parsed.superblock_names.clone(),
+            data: parsed.data.clone(),
+        }
     } else if mount.is_bind() {
         MountSource::Bind {
             path: normalize(&options.bundle.join(&mount.source)),
             recursive: parsed.recursive,
+            links: Links {
+                copy: parsed.copy_symlink,
+                source_nofollow: parsed.source_nofollow,
+                destination_nofollow: parsed.destination_nofollow,
+            },
         }
     } else if mount.fstype == "cgroup" {
         MountSource::Cgroup

@@ -274,6 +274,6 @@ fn describe(mount: &Mount) -> String {
         MountSource::Filesystem { source, fstype, .. } if source.is_empty() => fstype.clone(),
         MountSource::Filesystem { source, .. } => source.clone(),
         MountSource::Cgroup => "cgroup".to_owned(),
-        MountSource::Remount => "remount".to_owned(),
+        MountSource::Remount | MountSource::Reconfigure { .. } => "remount".to_owned(),
     }
 }

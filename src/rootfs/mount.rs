@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
+use super::source::open_flags;
 use super::{
     CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve,
     set_propagation,
@@ -68,16 +69,23 @@ pub fn mount(
 ) -> Result<Option<OwnedFd>, RootfsError> {
     let at = Failing { mount };
     let tree = match &mount.source {
-        MountSource::Bind { path, recursive } => match sources.take(mount.index) {
-            Some(tree) => tree,
-            None => {
-                let mut flags = OpenTreeFlags::OPEN_TREE_CLONE;
-                if *recursive {
-                    flags |= OpenTreeFlags::AT_RECURSIVE;
-                }
-                open_tree(path, flags).map_err(at.fail("open the source"))?
+        MountSource::Bind {
+            path,
+            recursive,
+            links,
+        } => {
+            if let Some(target) = sources.link(mount.index) {
+                resolve::make_link(root, &mount.destination, target)
+                    .map_err(at.fail("make the source's link at the destination"))?;
+                return Ok(None);
             }
-        },
+            match sources.take(mount.index) {
+                Some(tree) => tree,
+                None => {
+                    open_tree(path, open_flags(*recursive, *links)).map_err(at.fail("open the source"))?
+                }
+            }
+        }
         MountSource::Filesystem { .. } => new_filesystem(
             &at,
             label,
@@ -90,7 +98,7 @@ pub fn mount(
             cgroup_mount::mount(root, mount, view)?;
             return Ok(None);
         }
-        MountSource::Remount => {
+        MountSource::Remount | MountSource::Reconfigure { .. } => {
             remount(&at, root)?;
             return Ok(None);
         }
@@ -119,6 +127,9 @@ pub fn mount(
 fn remount(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
     let mount = at.mount;
     let place = resolve::locate(root, &mount.destination).map_err(at.fail("find it to remount it"))?;
+    if let MountSource::Reconfigure { flags, data } = &mount.source {
+        reconfigure(at, place.as_fd(), flags, data)?;
+    }
     set_attributes(place.as_fd(), mount.attributes, false)
         .map_err(at.fail("remount it (is it a mount point?)"))?;
     set_attributes(place.as_fd(), mount.recursive_attributes, true)
@@ -128,6 +139,49 @@ fn remount(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
             .map_err(at.fail("set its propagation"))?;
     }
     Ok(())
+}
+
+/// Gives the file system itself other options (`remount` without `bind`).
+fn reconfigure(
+    at: &Failing<'_>,
+    place: BorrowedFd<'_>,
+    flags: &[String],
+    data: &[String],
+) -> Result<(), RootfsError> {
+    // Neither is an option of fsconfig(2): its messages go to the caller alone.
+    let flags = flags
+        .iter()
+        .filter(|flag| !["silent", "loud"].contains(&flag.as_str()));
+    let mut options = flags.chain(data).peekable();
+    if options.peek().is_none() {
+        return Ok(());
+    }
+    let context = rustix::mount::fspick(
+        place,
+        "",
+        FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH,
+    )
+    .map_err(at.fail("remount it (is it a mount point?)"))?;
+    for option in options {
+        set_option(&context, option).map_err(at.fail(format!("remount it with {option:?}")))?;
+    }
+    rustix::mount::fsconfig_reconfigure(&context)
+        .map_err(|error| at.fail(format!("remount it ({})", kernel_log(&context)))(error))
+}
+
+/// One `key` or `key=value`.
+fn set_option(context: &OwnedFd, option: &str) -> rustix::io::Result<()> {
+    match option.split_once('=') {
+        Some((key, value)) => rustix::mount::fsconfig_set_string(context, key, value),
+        // File systems that know no such option keep versions always or never: mount(2)'s flag means nothing to them.
+        None if ["iversion", "noiversion"].contains(&option) => {
+            match rustix::mount::fsconfig_set_flag(context, option) {
+                Err(rustix::io::Errno::INVAL) => Ok(()),
+                result => result,
+            }
+        }
+        None => rustix::mount::fsconfig_set_flag(context, option),
+    }
 }
 
 /// Names the mount in errors.
@@ -166,6 +220,8 @@ fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result
     let kernel_view = |fstype: &str| fstype == "proc" || fstype == "sysfs";
     let place = if matches!(&at.mount.source, MountSource::Filesystem { fstype, .. } if kernel_view(fstype)) {
         ordinary_directory(at, root)?
+    } else if matches!(&at.mount.source, MountSource::Bind { links, .. } if links.destination_nofollow) {
+        resolve::locate_link(root, destination).map_err(at.fail("find the place to mount on"))?
     } else if resolve::is_directory(tree).map_err(at.fail("examine the source"))? {
         resolve::make_directory(root, destination).map_err(at.fail("make the place to mount on"))?
     } else {
@@ -271,7 +327,7 @@ fn new_filesystem(
     }
     for (bit, name) in SUPERBLOCK_FLAGS {
         if superblock_flags & bit != 0 {
-            rustix::mount::fsconfig_set_flag(&context, *name).map_err(|e| explain(e, name))?;
+            set_option(&context, name).map_err(|e| explain(e, name))?;
         }
     }
     let label = label
@@ -279,11 +335,7 @@ fn new_filesystem(
         .map(|MountLabel { option, label }| format!("{option}={label}"));
     let given = data.iter().chain(label.as_ref()).map(String::as_str);
     for option in given.chain(mode) {
-        match option.split_once('=') {
-            Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value),
-            None => rustix::mount::fsconfig_set_flag(&context, option),
-        }
-        .map_err(|e| explain(e, option))?;
+        set_option(&context, option).map_err(|e| explain(e, option))?;
     }
     rustix::mount::fsconfig_create(&context).map_err(|e| explain(e, "create"))?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())

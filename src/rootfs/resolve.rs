@@ -20,6 +20,25 @@ pub fn locate(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     open(root, path, OFlags::PATH)
 }
 
+/// [`locate`], but a link at the end is opened itself.
+pub fn locate_link(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    open(root, path, OFlags::PATH | OFlags::NOFOLLOW)
+}
+
+/// Makes a link to `target` at `path`, and the directories above it; one that points there already is as good.
+pub fn make_link(root: BorrowedFd<'_>, path: &Path, target: &Path) -> io::Result<()> {
+    let (parent, name) = make_parent(root, path)?;
+    match rustix::fs::symlinkat(target, &parent, name) {
+        Err(rustix::io::Errno::EXIST) => {
+            let there = rustix::fs::readlinkat(&parent, name, Vec::new());
+            let same = there.is_ok_and(|there| there.as_bytes() == target.as_os_str().as_bytes());
+            same.then_some(())
+                .ok_or_else(|| io::Error::from_raw_os_error(libc::EEXIST))
+        }
+        result => Ok(result?),
+    }
+}
+
 /// Opens an existing path of the container with `flags`, links followed inside.
 pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

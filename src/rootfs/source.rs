@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use rustix::mount::OpenTreeFlags;
 
 use super::{RootfsError, describe, open_tree, set_propagation, while_building};
-use crate::plan::mounts::{Mount, MountIdMap, MountSource, PropagationKind, Rootfs};
+use crate::plan::mounts::{Links, Mount, MountIdMap, MountSource, PropagationKind, Rootfs};
 use crate::sys::mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 
 /// Makes a descriptor of a user namespace with the given maps; the room `process` knows how.
@@ -21,6 +22,8 @@ pub type MakeUserNamespace<'f> = &'f dyn Fn(&MountIdMap) -> io::Result<OwnedFd>;
 pub struct Sources {
     root: Option<OwnedFd>,
     mounts: BTreeMap<usize, OwnedFd>,
+    /// Of sources that are symbolic links and are to be copied: where they point.
+    links: BTreeMap<usize, PathBuf>,
 }
 
 impl Sources {
@@ -47,6 +50,10 @@ impl Sources {
             sources.root = Some(tree);
         }
         for mount in &plan.mounts {
+            if let Some(target) = link_to_copy(mount)? {
+                sources.links.insert(mount.index, target);
+                continue;
+            }
             if (user_namespace && matches!(mount.source, MountSource::Bind { .. })) || mount.idmap.is_some() {
                 sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
             }
@@ -78,9 +85,48 @@ impl Sources {
         self.root.take()
     }
 
+    /// Where the link points that this mount is to copy.
+    pub fn link(&self, index: usize) -> Option<&Path> {
+        self.links.get(&index).map(PathBuf::as_path)
+    }
+
     pub fn take(&mut self, index: usize) -> Option<OwnedFd> {
         self.mounts.remove(&index)
     }
+}
+
+/// The target of a source that is a symbolic link and is to be copied as one.
+fn link_to_copy(mount: &Mount) -> Result<Option<PathBuf>, RootfsError> {
+    let MountSource::Bind { path, links, .. } = &mount.source else {
+        return Ok(None);
+    };
+    if !links.copy {
+        return Ok(None);
+    }
+    match std::fs::read_link(path) {
+        Ok(target) => Ok(Some(target)),
+        // Anything but a link is mounted.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(source) => Err(RootfsError::Mount {
+            index: mount.index,
+            origin: describe(mount),
+            destination: mount.destination.clone(),
+            action: "look at the source".to_owned(),
+            source,
+        }),
+    }
+}
+
+/// How to open the source of a bind mount.
+pub(super) fn open_flags(recursive: bool, links: Links) -> OpenTreeFlags {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    if links.source_nofollow {
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    }
+    flags
 }
 
 fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<OwnedFd, RootfsError> {
@@ -94,18 +140,19 @@ fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result
             source,
         }
     };
-    let MountSource::Bind { path, recursive } = &mount.source else {
+    let MountSource::Bind {
+        path,
+        recursive,
+        links,
+    } = &mount.source
+    else {
         return Err(RootfsError::Refused {
             index: mount.index,
             destination: mount.destination.clone(),
             reason: "an id map needs a bind mount",
         });
     };
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE;
-    if *recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = open_tree(path, flags).map_err(fail("open the source"))?;
+    let tree = open_tree(path, open_flags(*recursive, *links)).map_err(fail("open the source"))?;
     // Cloned here, it would be a peer of the host's mount. As runc's, it gets what the root's propagation gives.
     let kind = plan.propagation.map_or(PropagationKind::Slave, |propagation| {
         while_building(propagation.kind)

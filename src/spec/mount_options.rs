@@ -86,8 +86,18 @@ enum Effect {
     IdMap {
         recursive: bool,
     },
-    /// Known, but not carried out by us; the text says why.
-    Refused(&'static str),
+    Link(LinkOption),
+}
+
+/// What crun does about symbolic links at the ends of a bind mount (crun(1)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LinkOption {
+    /// A source that is a link is made anew at the destination, in place of a mount.
+    Copy,
+    /// A source that is a link is mounted itself, not what it points to.
+    KeepSource,
+    /// A destination that is a link is mounted on itself, not what it points to.
+    KeepDestination,
 }
 
 const fn set(bits: u64) -> Effect {
@@ -124,9 +134,6 @@ const fn propagation(kind: PropagationKind, recursive: bool) -> Effect {
     Effect::Propagation(Propagation { kind, recursive })
 }
 
-/// Why crun's symlink options are refused: every path is resolved inside the rootfs, links followed there.
-const SYMLINKS: &str = "wrun follows symlinks inside the rootfs and does not copy them";
-
 /// `acl` and `noacl` are missing on purpose: what they mean depends on the file system, which takes them as
 /// data (MS_POSIXACL has no effect from user space).
 ///
@@ -135,9 +142,9 @@ const TABLE: &[(&str, Effect)] = &[
     ("async", no_superblock(libc::MS_SYNCHRONOUS)),
     ("atime", atime(Attributes::RELATIME)),
     ("bind", Effect::Bind { recursive: false }),
-    ("copy-symlink", Effect::Refused(SYMLINKS)),
+    ("copy-symlink", Effect::Link(LinkOption::Copy)),
     ("defaults", Effect::Nothing),
-    ("dest-nofollow", Effect::Refused(SYMLINKS)),
+    ("dest-nofollow", Effect::Link(LinkOption::KeepDestination)),
     ("dev", clear(Attributes::NODEV)),
     ("diratime", clear(Attributes::NODIRATIME)),
     ("dirsync", superblock(libc::MS_DIRSYNC)),
@@ -190,7 +197,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("shared", propagation(PropagationKind::Shared, false)),
     ("silent", superblock(libc::MS_SILENT)),
     ("slave", propagation(PropagationKind::Slave, false)),
-    ("src-nofollow", Effect::Refused(SYMLINKS)),
+    ("src-nofollow", Effect::Link(LinkOption::KeepSource)),
     ("strictatime", atime(Attributes::STRICTATIME)),
     ("suid", clear(Attributes::NOSUID)),
     ("symfollow", clear(Attributes::NOSYMFOLLOW)),
@@ -204,12 +211,9 @@ fn lookup(name: &str) -> Option<Effect> {
     Some(TABLE[index].1)
 }
 
-/// The options that we carry out, sorted, for `features`.
+/// All options, sorted, for `features`.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE
-        .iter()
-        .filter(|(_, effect)| !matches!(effect, Effect::Refused(_)))
-        .map(|(name, _)| *name)
+    TABLE.iter().map(|(name, _)| *name)
 }
 
 /// The options of one mount, taken together.
@@ -232,8 +236,9 @@ pub struct MountOptions {
     pub idmap_recursive: Option<bool>,
     /// Handed to the file system, in order.
     pub data: Vec<String>,
-    /// Options that are known and refused, with the reason.
-    pub refused: Vec<(String, &'static str)>,
+    pub copy_symlink: bool,
+    pub source_nofollow: bool,
+    pub destination_nofollow: bool,
 }
 
 impl From<Option<Vec<String>>> for MountOptions {
@@ -265,7 +270,9 @@ impl MountOptions {
                 Some(Effect::Propagation(propagation)) => all.propagation.push(propagation),
                 Some(Effect::CopyUp) => all.copy_up = true,
                 Some(Effect::IdMap { recursive }) => all.idmap_recursive = Some(recursive),
-                Some(Effect::Refused(why)) => all.refused.push((option, why)),
+                Some(Effect::Link(LinkOption::Copy)) => all.copy_symlink = true,
+                Some(Effect::Link(LinkOption::KeepSource)) => all.source_nofollow = true,
+                Some(Effect::Link(LinkOption::KeepDestination)) => all.destination_nofollow = true,
             }
         }
         all
@@ -338,10 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn refused_options_are_named_and_not_advertised() {
-        assert_eq!(parse("bind copy-symlink").refused[0].0, "copy-symlink");
-        assert!(!names().any(|name| name == "copy-symlink"));
-        assert!(names().any(|name| name == "rro"));
+    fn what_is_done_about_links() {
+        let options = parse("bind src-nofollow dest-nofollow");
+        assert!(options.source_nofollow && options.destination_nofollow && !options.copy_symlink);
+        assert!(parse("bind copy-symlink").copy_symlink);
     }
 
     #[test]

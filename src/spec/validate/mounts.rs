@@ -7,10 +7,9 @@ use crate::spec::model::{Config, IdMapping, Mount, NamespaceKind};
 
 pub(super) const CHECKS: &[Check<Config>] = &[
     destinations,
-    options,
+    links,
     sources,
     bind_mounts,
-    remounts,
     idmaps,
     owners_are_mapped,
 ];
@@ -39,10 +38,31 @@ fn destinations(config: &Config, warnings: &mut Vec<String>) -> Result<(), Probl
     })
 }
 
-fn options(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
-    each(config, |mount, field| match mount.options.refused.first() {
-        Some((option, why)) => Err(Problem::unsupported(format!("{field}.options {option:?}"), why)),
-        None => Ok(()),
+/// What is done about links at the ends of a bind mount.
+fn links(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
+    each(config, |mount, field| {
+        let options = &mount.options;
+        let given = [
+            ("copy-symlink", options.copy_symlink),
+            ("src-nofollow", options.source_nofollow),
+            ("dest-nofollow", options.destination_nofollow),
+        ];
+        let Some((name, _)) = given.iter().find(|(_, given)| *given) else {
+            return Ok(());
+        };
+        if !mount.is_bind() || options.remount {
+            return Err(Problem::new(
+                format!("{field}.options"),
+                format!("{name:?} is for a bind mount only"),
+            ));
+        }
+        if options.copy_symlink && (options.source_nofollow || options.destination_nofollow) {
+            return Err(Problem::new(
+                format!("{field}.options"),
+                "\"copy-symlink\" excludes \"src-nofollow\" and \"dest-nofollow\"",
+            ));
+        }
+        Ok(())
     })
 }
 
@@ -102,20 +122,6 @@ fn bind_mounts(config: &Config, warnings: &mut Vec<String>) -> Result<(), Proble
             return Err(Problem::new(
                 format!("{field}.options"),
                 "\"tmpcopyup\" is for a tmpfs only",
-            ));
-        }
-        Ok(())
-    })
-}
-
-/// `remount` with `bind` changes the attributes of a mount; alone it would change a superblock, which other
-/// containers and the host may share.
-fn remounts(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
-    each(config, |mount, field| {
-        if mount.options.remount && !mount.is_bind() {
-            return Err(Problem::unsupported(
-                format!("{field}.options \"remount\""),
-                "only the attributes of a mount can be changed, with \"bind\" beside it",
             ));
         }
         Ok(())
