@@ -101,7 +101,7 @@ fn options_are_those_of_config_json(case: &Case) {
         let options = line.split(' ').nth(5).expect("options");
         assert!(options.split(',').any(|own| own == option), "{option}: {line}");
     }
-    for (option, culprit) in [("src-nofollow", "src-nofollow"), ("nonsense", "nonsense")] {
+    for (option, culprit) in [("tmpcopyup", "tmpcopyup"), ("nonsense", "nonsense")] {
         let refused = change(
             &container,
             "add",

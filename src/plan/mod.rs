@@ -169,6 +169,7 @@ impl Plan {
             source: mounts::MountSource::Bind {
                 path: directory.to_owned(),
                 recursive: false,
+                links: mounts::Links::default(),
             },
             attributes: Attributes {
                 set: Attributes::RDONLY | Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC,

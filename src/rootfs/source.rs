@@ -65,7 +65,9 @@ impl Sources {
     pub fn open_binds(plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<Self, RootfsError> {
         let mut sources = Self::default();
         for mount in &plan.mounts {
-            if matches!(mount.source, MountSource::Bind { .. }) || mount.idmap.is_some() {
+            if let Some(target) = link_to_copy(mount)? {
+                sources.links.insert(mount.index, target);
+            } else if matches!(mount.source, MountSource::Bind { .. }) || mount.idmap.is_some() {
                 sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
             }
         }
