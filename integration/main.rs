@@ -5,6 +5,7 @@ mod harness;
 
 mod annotations;
 mod cgroups;
+mod checkpoint;
 mod commands;
 mod completion;
 mod console;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     suite.add("cgroups", cgroups::tests());
     suite.add("update", update::tests());
     suite.add("events", events::tests());
+    suite.add("checkpoint", checkpoint::tests());
     suite.add("machine", machine::tests());
     suite.add("faults", faults::tests());
     suite.add("security", security::tests());

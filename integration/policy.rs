@@ -12,7 +12,7 @@ const LEVELS: [&[&str]; 8] = [
     &["bundle", "host", "spec"],
     &["plan"],
     &["cgroup", "console", "hooks", "rdt", "rootfs", "security", "state"],
-    &["workload"],
+    &["criu", "workload"],
     &["process"],
     &["container"],
     &["cli"],

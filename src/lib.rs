@@ -31,6 +31,7 @@ pub mod rootfs;
 pub mod security;
 pub mod state;
 
+pub mod criu;
 pub mod workload;
 
 pub mod process;

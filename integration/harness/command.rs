@@ -135,6 +135,11 @@ impl Running {
         Self::spawn(command, PathBuf::from("/dev/null"), PathBuf::from("/dev/null"))
     }
 
+    /// Starts `command` with standard streams that are the caller's to set, so that nothing is captured.
+    pub fn start_silent(command: Command) -> Self {
+        Self::spawn(command, PathBuf::from("/dev/null"), PathBuf::from("/dev/null"))
+    }
+
     fn spawn(mut command: Command, stdout: PathBuf, stderr: PathBuf) -> Self {
         let what = describe(&command);
         let child = command

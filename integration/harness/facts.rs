@@ -82,6 +82,10 @@ pub enum Need {
     NoResctrl,
     /// strace, which can kill a process at any of its system calls.
     Strace,
+    /// A CRIU that says it can work on this kernel.
+    Criu,
+    /// CRIU can tell which memory has changed.
+    CriuMemoryTracking,
     /// The toolchain that the built guests were built with, which `integration/guests/build` makes.
     GuestToolchain,
     /// The shell zsh.
@@ -224,6 +228,17 @@ impl Need {
             Need::Resctrl => unless(resctrl(), "resctrl is not mounted"),
             Need::NoResctrl => unless(!resctrl(), "resctrl is mounted"),
             Need::Strace => absent(&["strace"]),
+            Need::Criu => match find_program("criu") {
+                None => Some("criu is not installed (3.16 or later)".to_owned()),
+                Some(_) => unless(
+                    succeeds("criu", &["check"]),
+                    "criu check says that CRIU does not work on this kernel",
+                ),
+            },
+            Need::CriuMemoryTracking => unless(
+                succeeds("criu", &["check", "--feature", "mem_dirty_track"]),
+                "this kernel does not track changed memory for CRIU",
+            ),
             Need::GuestToolchain => match super::guest::build_command(&["--ready"]).output() {
                 Ok(output) if output.status.success() => None,
                 Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),

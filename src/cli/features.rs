@@ -177,9 +177,10 @@ fn linux() -> Linux {
     }
 }
 
-/// What has no key of its own: versions, and that Wasm is run.
+/// What has no key of its own: versions, that Wasm is run, and that there is `checkpoint`, in runc's word.
 fn annotations() -> BTreeMap<&'static str, String> {
     let mut annotations = BTreeMap::from([
+        ("org.opencontainers.runc.checkpoint.enabled", "true".to_owned()),
         ("org.wrun.version", version::VERSION.to_owned()),
         ("org.wrun.wasm.enabled", "true".to_owned()),
         ("org.wrun.wasmtime.version", version::WASMTIME.to_owned()),
@@ -214,6 +215,7 @@ mod tests {
             "\"run.oci.handler\"",
             "\"run.oci.hooks.stdout\"",
             "\"org.systemd.property.\"",
+            "\"org.opencontainers.runc.checkpoint.enabled\":\"true\"",
         ] {
             assert!(text.contains(word), "{word}: {text}");
         }

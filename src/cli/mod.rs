@@ -4,6 +4,7 @@
 //! Names, short forms, order of arguments and defaults are runc's, since engines know those. The doc comments
 //! of options and commands are the manual: `--help` and the pages in `man/` are made from them.
 
+mod checkpoint;
 mod completion;
 mod create;
 mod delete;
@@ -22,6 +23,7 @@ mod passed;
 mod pause;
 mod ps;
 mod quantity;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -102,6 +104,7 @@ macro_rules! commands {
 }
 
 commands! {
+    checkpoint: Checkpoint,
     completion: Completion,
     create: Create,
     delete: Delete,
@@ -113,6 +116,7 @@ commands! {
     mounts: Mounts,
     pause: Pause,
     ps: Ps,
+    restore: Restore,
     resume: Resume,
     run: Run,
     spec: Spec,

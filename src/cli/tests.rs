@@ -80,6 +80,11 @@ const RUNC: &[(&str, &str)] = &[
         "wrun",
         "debug log log-format log-level root systemd-cgroup cgroup-manager rootless help -h version -v criu",
     ),
+    (
+        "checkpoint",
+        "image-path work-path parent-path leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk \
+         shell-job lazy-pages status-fd page-server file-locks pre-dump manage-cgroups-mode empty-ns auto-dedup",
+    ),
     // Neither runc nor crun has such a command.
     ("completion", ""),
     (
@@ -100,6 +105,12 @@ const RUNC: &[(&str, &str)] = &[
     ("mounts", ""),
     ("pause", ""),
     ("ps", "format -f"),
+    (
+        "restore",
+        "console-socket image-path work-path tcp-established ext-unix-sk shell-job file-locks manage-cgroups-mode \
+         bundle -b detach -d pid-file no-subreaper no-pivot empty-ns auto-dedup lazy-pages lsm-profile \
+         lsm-mount-context",
+    ),
     ("resume", ""),
     (
         "run",

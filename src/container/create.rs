@@ -9,8 +9,9 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
+use super::making::{self, Making, Terminal};
 use super::stored::store;
-use super::{Context, CreateOptions, Error, begin, delete};
+use super::{Context, CreateOptions, Error, begin};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleSocket, Relay};
@@ -19,21 +20,10 @@ use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan};
 use crate::process::{Child, Launch, Service, send_bytes};
-use crate::rdt;
 use crate::security::seccomp::Program as Filter;
 use crate::security::seccomp_cache;
-use crate::spec::Spec;
-use crate::state::{Entry, Identity, RECORD_VERSION, Record, StateError, now};
+use crate::state::{Identity, Record};
 use crate::sys::fault;
-
-/// Where the container's terminal goes, if it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Terminal {
-    /// To the console socket, which must be given.
-    Socket,
-    /// To the caller.
-    Foreground,
-}
 
 /// A container at its gate.
 pub(super) struct Created {
@@ -57,63 +47,6 @@ pub(super) fn create_with(
     relay: Option<&Relay>,
 ) -> Result<Created, Error> {
     let bundle = Bundle::open(&options.bundle, options.config.as_deref())?;
-    let notify = context
-        .notify_socket
-        .is_some()
-        .then(|| Entry::notify_path(&context.root.join(&options.id)));
-    let plan = plan(context, options, &bundle, host, notify.as_deref())?;
-    let gathered = Gathered {
-        options,
-        host,
-        bundle: &bundle,
-        plan: &plan,
-        relay,
-        console: console(options, &plan, terminal)?,
-        hook_outputs: if plan.hooks.is_empty() {
-            Outputs::default()
-        } else {
-            Outputs::open(&plan.hook_output)?
-        },
-    };
-    let filter = filter(&plan, host)?;
-    let cgroup = Cgroup::locate(&plan.cgroup)?;
-    let entry = store(context).reserve(&options.id)?;
-    fault::point("parent:reserved");
-    let mut making = Making {
-        context,
-        gathered,
-        entry: &entry,
-        cgroup,
-        cgroup_made: false,
-        rdt: None,
-        child: None,
-    };
-    let made = making.make(filter);
-    made.inspect_err(|_| making.undo())
-}
-
-/// All that is known before anything is made.
-struct Gathered<'a> {
-    options: &'a CreateOptions,
-    host: &'a Host,
-    bundle: &'a Bundle,
-    plan: &'a Plan,
-    relay: Option<&'a Relay>,
-    console: Option<ConsoleSocket>,
-    hook_outputs: Outputs,
-}
-
-fn plan(
-    context: &Context<'_>,
-    options: &CreateOptions,
-    bundle: &Bundle,
-    host: &Host,
-    notify: Option<&Path>,
-) -> Result<Plan, Error> {
-    let spec = Spec::parse(bundle.config(), bundle.config_path())?;
-    for warning in &spec.warnings {
-        (context.warn)(warning);
-    }
     let wanted = plan::Options {
         id: options.id.clone(),
         bundle: bundle.path().to_owned(),
@@ -121,28 +54,25 @@ fn plan(
         no_new_keyring: options.no_new_keyring,
         cgroup_manager: context.cgroup_manager,
         wasm_required: context.wasm_required,
-        notify: notify.map(Path::to_owned),
+        notify: making::notify(context, &options.id),
     };
-    let plan = Plan::new(&spec, &wanted, host)?;
-    if let Some(warning) = plan.cgroup.left_out {
-        (context.warn)(warning);
-    }
-    Ok(plan)
-}
-
-/// A terminal needs somewhere to go, and a socket a terminal, as in runc.
-fn console(options: &CreateOptions, plan: &Plan, terminal: Terminal) -> Result<Option<ConsoleSocket>, Error> {
-    let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
-    match (&options.console_socket, wanted) {
-        (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
-        (None, true) if terminal == Terminal::Socket => Err(Error::Usage(
-            "cannot allocate tty if wrun will detach without setting console socket (--console-socket)",
-        )),
-        (Some(_), false) => Err(Error::Usage(
-            "cannot use console socket if wrun will not detach or allocate tty (process.terminal)",
-        )),
-        (None, _) => Ok(None),
-    }
+    let plan = making::plan(context, &wanted, &bundle, host)?;
+    let console = making::console(options.console_socket.as_deref(), &plan, terminal)?;
+    let hook_outputs = making::hook_outputs(&plan)?;
+    let filter = filter(&plan, host)?;
+    let cgroup = Cgroup::locate(&plan.cgroup)?;
+    let entry = store(context).reserve(&options.id)?;
+    fault::point("parent:reserved");
+    let mut creating = Creating {
+        options,
+        relay,
+        console,
+        hook_outputs,
+        making: Making::new(context, &plan, &bundle, host, &entry, cgroup),
+        child: None,
+    };
+    let made = creating.make(filter);
+    made.inspect_err(|_| creating.undo())
 }
 
 fn filter(plan: &Plan, host: &Host) -> Result<Option<Filter>, Error> {
@@ -157,101 +87,66 @@ fn filter(plan: &Plan, host: &Host) -> Result<Option<Filter>, Error> {
         .transpose()
 }
 
-/// What has been made so far, to be undone on failure.
-struct Making<'a> {
-    context: &'a Context<'a>,
-    gathered: Gathered<'a>,
-    entry: &'a Entry,
-    cgroup: Cgroup,
-    /// Whether the cgroup is this container's; until then another may live there.
-    cgroup_made: bool,
-    rdt: Option<rdt::Group>,
+/// A container on its way to the gate.
+struct Creating<'a> {
+    options: &'a CreateOptions,
+    relay: Option<&'a Relay>,
+    console: Option<ConsoleSocket>,
+    hook_outputs: Outputs,
+    making: Making<'a>,
     child: Option<Child>,
 }
 
-impl Making<'_> {
+impl Creating<'_> {
     fn make(&mut self, filter: Option<Filter>) -> Result<Created, Error> {
-        let _lock = self.entry.lock()?;
-        let record = self.make_groups()?;
+        let _lock = self.making.entry.lock()?;
+        let record = self.making.make_groups()?;
         let child = self.launch(&record, filter)?;
+        let plan = self.making.plan;
         let service = Service {
             record: &record,
-            cgroup: &self.cgroup,
+            cgroup: &self.making.cgroup,
             init: None,
-            process: self.gathered.plan.process.as_ref(),
-            hooks: Some((&self.gathered.plan.hooks, &self.gathered.hook_outputs)),
-            console: self.gathered.console.as_ref(),
-            rootless: self.gathered.host.rootless(),
-            user_namespace: self.gathered.plan.namespaces.has(Kind::User),
-            memory_limit: self.gathered.plan.cgroup.memory_limit(),
-            guest: &self.gathered.plan.guest,
-            warn: self.context.warn,
+            process: plan.process.as_ref(),
+            hooks: Some((&plan.hooks, &self.hook_outputs)),
+            console: self.console.as_ref(),
+            rootless: self.making.host.rootless(),
+            user_namespace: plan.namespaces.has(Kind::User),
+            memory_limit: plan.cgroup.memory_limit(),
+            guest: &plan.guest,
+            warn: self.making.context.warn,
         };
         let child = self.child.insert(child);
         let master = child.serve(&service)?;
         // Now that its cgroup namespace has the container's cgroup as its root.
-        self.cgroup
-            .delegate(&self.gathered.plan.cgroup, child.pid.as_raw())?;
+        self.making.cgroup.delegate(&plan.cgroup, child.pid.as_raw())?;
         fault::point("parent:ready");
         self.tell(record, master)
     }
 
-    /// The cgroup, and the class of cache and memory bandwidth.
-    fn make_groups(&mut self) -> Result<Record, Error> {
-        let Gathered {
-            plan, bundle, host, ..
-        } = self.gathered;
-        let rdt = plan
-            .rdt
-            .as_ref()
-            .map(|rdt| rdt::Group::locate(rdt, &plan.id))
-            .transpose()?;
-        let mut record = first_record(plan, bundle, host, &self.cgroup);
-        record.rdt = rdt.as_ref().map(|group| group.placement().clone());
-        // Before the cgroup is made: whoever cleans up after us finds it by this.
-        self.entry.write(&record)?;
-        fault::point("parent:recorded");
-        if self.context.notify_socket.is_some() {
-            self.entry.make_notify_directory()?;
-        }
-        self.cgroup.make(&plan.cgroup)?;
-        self.cgroup_made = true;
-        // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
-        self.entry.write_config(bundle.config())?;
-        if let (Some(plan), Some(group)) = (&plan.rdt, rdt) {
-            self.rdt.insert(group).make(plan)?;
-        }
-        fault::point("parent:cgroup");
-        Ok(record)
-    }
-
     fn launch(&mut self, record: &Record, filter: Option<Filter>) -> Result<Child, Error> {
         let launch = Launch {
-            plan: self.gathered.plan,
+            plan: self.making.plan,
             record,
-            state: self.entry.dir(),
-            cgroup: &mut self.cgroup,
+            state: self.making.entry.dir(),
+            cgroup: &mut self.making.cgroup,
             filter,
-            relay: self.gathered.relay,
-            privileged: self.gathered.host.euid == 0,
-            preserve_fds: self.gathered.options.preserve_fds,
-            listen_fds: self.gathered.options.listen_fds,
-            hook_outputs: self
-                .gathered
-                .hook_outputs
-                .try_clone()
-                .map_err(|source| Error::Process {
-                    id: self.gathered.options.id.clone(),
-                    action: "copy the descriptors of hooks' output",
-                    source,
-                })?,
+            relay: self.relay,
+            privileged: self.making.host.euid == 0,
+            preserve_fds: self.options.preserve_fds,
+            listen_fds: self.options.listen_fds,
+            hook_outputs: self.hook_outputs.try_clone().map_err(|source| Error::Process {
+                id: self.options.id.clone(),
+                action: "copy the descriptors of hooks' output",
+                source,
+            })?,
         };
         Ok(launch.clone()?)
     }
 
     /// Tells all who are to know of the first process, and lets it wait for `start`.
     fn tell(&self, mut record: Record, master: Option<OwnedFd>) -> Result<Created, Error> {
-        let options = self.gathered.options;
+        let options = self.options;
         let failed = |action| {
             move |source| Error::Process {
                 id: options.id.clone(),
@@ -264,13 +159,13 @@ impl Making<'_> {
                 libc::ESRCH,
             )));
         };
-        record.placement = self.cgroup.placement();
+        record.placement = self.making.cgroup.placement();
         let identity = Identity::of(child.pid.as_raw());
         record.init = Some(identity.map_err(failed("read the start time of the first process"))?);
-        self.entry.write(&record)?;
+        self.making.entry.write(&record)?;
         write_pid_file(options.pid_file.as_deref(), child.pid)?;
         send_pidfd("--pidfd-socket", options.pidfd_socket.as_deref(), &child.pidfd)?;
-        let receiver = self.gathered.plan.pidfd_receiver.as_deref();
+        let receiver = self.making.plan.pidfd_receiver.as_deref();
         send_pidfd(plan::PIDFD_RECEIVER, receiver, &child.pidfd)?;
         child.commit()?;
         fault::point("parent:committed");
@@ -281,67 +176,11 @@ impl Making<'_> {
         })
     }
 
-    /// Takes everything away again. What fails here is a warning: the error that led here is what is told.
     fn undo(&mut self) {
         if let Some(child) = &self.child {
             child.end();
         }
-        let _lock = match self.entry.lock() {
-            Ok(lock) => Some(lock),
-            // Somebody has deleted it by force meanwhile, and another may have taken the id.
-            Err(StateError::NotExist { .. }) => return,
-            // What was made is ours to take away all the same.
-            Err(error) => {
-                self.warn_of::<StateError>(Err(error));
-                None
-            }
-        };
-        if self.cgroup_made {
-            self.warn_of(self.cgroup.kill_and_wait());
-            let discarded = self.cgroup.discard();
-            self.warn_of(discarded);
-        }
-        if let Some(discarded) = self.rdt.as_mut().map(rdt::Group::discard) {
-            self.warn_of(discarded);
-        }
-        if self.child.is_some()
-            && let Ok(record) = self.entry.read()
-        {
-            delete::poststop(self.context, &record);
-        }
-        self.warn_of(self.entry.remove());
-    }
-
-    fn warn_of<E: std::error::Error>(&self, result: Result<(), E>) {
-        if let Err(error) = result {
-            let id = self.entry.id();
-            (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
-        }
-    }
-}
-
-fn first_record(plan: &Plan, bundle: &Bundle, host: &Host, cgroup: &Cgroup) -> Record {
-    let namespaces = &plan.namespaces;
-    Record {
-        version: RECORD_VERSION,
-        oci_version: plan.oci_version.clone(),
-        id: plan.id.clone(),
-        bundle: bundle.path().to_owned(),
-        rootfs: plan.rootfs.path.clone(),
-        init: None,
-        created: now(),
-        annotations: plan.annotations.clone(),
-        placement: cgroup.placement(),
-        rdt: None,
-        namespaces: Kind::ALL
-            .into_iter()
-            .filter(|kind| namespaces.has(*kind))
-            .collect(),
-        own_pid_namespace: namespaces.is_new(Kind::Pid),
-        rootless: host.rootless(),
-        new_keyring: plan.process.as_ref().is_some_and(|process| process.new_keyring),
-        poststart: plan.hooks.poststart.clone(),
-        poststop: plan.hooks.poststop.clone(),
+        self.making.undo(self.child.is_some());
     }
 }
 

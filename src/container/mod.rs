@@ -3,16 +3,19 @@
 //! A verb opens the container's entry, takes its lock where it changes something, observes the status, asks
 //! the one table of transitions ([`crate::state::Status::allows`]) and has the lower rooms do the work.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
 mod exec;
 mod freeze;
 mod kill;
+mod making;
 mod matching;
 mod mounts;
 mod notify;
 mod ps;
+mod restore;
 mod run;
 mod start;
 mod stored;
@@ -22,6 +25,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+pub use checkpoint::checkpoint;
 pub use create::create;
 pub use delete::delete;
 pub use events::{Event, Events, stats};
@@ -31,6 +35,7 @@ pub use kill::kill;
 pub use matching::{each_matching, ids};
 pub use mounts::{add_mounts, remove_mounts};
 pub use ps::ps;
+pub use restore::restore;
 pub use run::run;
 pub use start::start;
 pub use stored::{Observed, list, state};
@@ -81,6 +86,41 @@ pub struct RunOptions {
     pub detach: bool,
     pub keep: bool,
     pub no_subreaper: bool,
+}
+
+/// Where a checkpoint is, and what else a dump and a restore have in common.
+#[derive(Debug, Clone)]
+pub struct ImageOptions {
+    pub image_path: PathBuf,
+    pub work_path: Option<PathBuf>,
+    pub shared: crate::criu::Shared,
+}
+
+#[derive(Debug, Clone)]
+pub struct CheckpointOptions {
+    pub id: String,
+    pub images: ImageOptions,
+    pub parent_path: Option<PathBuf>,
+    pub leave_running: bool,
+    pub pre_dump: bool,
+    pub tcp_skip_in_flight: bool,
+    pub link_remap: bool,
+    pub page_server: Option<crate::criu::PageServer>,
+    /// A descriptor of the caller's, which gets a NUL byte when lazy pages can be asked for.
+    pub status_fd: Option<i32>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    pub id: String,
+    pub images: ImageOptions,
+    pub bundle: PathBuf,
+    pub console_socket: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    pub detach: bool,
+    pub no_pivot: bool,
+    pub no_subreaper: bool,
+    pub lsm: crate::criu::Lsm,
 }
 
 #[derive(Debug, Clone)]
@@ -149,6 +189,12 @@ pub enum Error {
     Security(#[from] crate::security::SecurityError),
     #[error(transparent)]
     Console(#[from] crate::console::ConsoleError),
+    #[error(transparent)]
+    Criu(#[from] crate::criu::CriuError),
+    #[error("container {id}: {reason}")]
+    CannotDump { id: String, reason: String },
+    #[error("container {id} cannot be restored: {reason}")]
+    CannotRestore { id: String, reason: &'static str },
     #[error("unable to start container process")]
     Launch(#[from] crate::process::LaunchError),
     #[error("unable to start container process: {0}")]

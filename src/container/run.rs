@@ -1,10 +1,12 @@
 //! `run`: create and start in one, and in the foreground also wait, forward and delete.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::process::Pid;
 
-use super::create::{Created, Terminal, create_with};
+use super::create::{Created, create_with};
+use super::making::Terminal;
 use super::notify::Notify;
 use super::start::begin as begin_start;
 use super::stored::store;
@@ -25,55 +27,81 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
         create_with(context, &options.create, &host, Terminal::Socket, None)?;
         return match start(context, &options.create.id) {
             Ok(()) => Ok(0),
-            Err(error) => Err(undo(context, options, error)),
+            Err(error) => Err(undo(context, &options.create.id, error)),
         };
     }
     if !options.no_subreaper {
-        // So that we see the end of processes whose parents in the container ended before them.
-        rustix::process::set_child_subreaper(Some(Pid::INIT))
-            .map_err(|error| failed("become the reaper")(error.into()))?;
+        become_reaper().map_err(failed("become the reaper"))?;
     }
-    let mut relay = Relay::new().map_err(failed("collect signals"))?;
+    let relay = Relay::new().map_err(failed("collect signals"))?;
     let terminal = if options.create.console_socket.is_some() {
         Terminal::Socket
     } else {
         Terminal::Foreground
     };
-    let Created { pid, pidfd, master } =
-        create_with(context, &options.create, &host, terminal, Some(&relay))?;
+    let created = create_with(context, &options.create, &host, terminal, Some(&relay))?;
     let notify = match begin_start(context, &options.create.id) {
         Ok(notify) => notify,
-        Err(error) => return Err(undo(context, options, error)),
+        Err(error) => return Err(undo(context, &options.create.id, error)),
     };
-    let mut pass_on = || notify.as_ref().is_some_and(|notify| !pass_on(context, notify));
-    let waited = relay
-        .wait(
-            pidfd.as_fd(),
-            pid.as_raw(),
-            master,
-            notify.as_ref().map(|notify| Watched {
-                fd: notify.descriptor(),
-                ready: &mut pass_on,
-            }),
-        )
-        .map_err(failed("follow the first process"));
-    let waited = match waited {
-        Ok(waited) => waited,
-        Err(error) => return Err(undo(context, options, error)),
+    let mut following = Following {
+        context,
+        id: &options.create.id,
+        relay,
+        notify,
     };
-    if waited == Waited::Signaled(9)
-        && let Ok(record) = store(context)
-            .open(&options.create.id)
-            .and_then(|entry| entry.read())
-    {
-        // Where there is no record any more, somebody has deleted the container by force, which is as much a reason.
-        tell_of_oom(context, &Cgroup::open(&record.placement), 0);
+    following.to_the_end(created, options.keep)
+}
+
+/// So that we see the end of processes whose parents in the container ended before them.
+pub(super) fn become_reaper() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(Pid::INIT))?)
+}
+
+/// Staying with a running container.
+pub(super) struct Following<'a> {
+    pub context: &'a Context<'a>,
+    pub id: &'a str,
+    pub relay: Relay,
+    /// Where word of the container comes from, if somebody waits for it.
+    pub notify: Option<Notify>,
+}
+
+impl Following<'_> {
+    /// Until it ends; then it is deleted unless it is to be kept. The result is its exit code.
+    pub fn to_the_end(&mut self, created: Created, keep: bool) -> Result<u8, Error> {
+        let (context, id, notify) = (self.context, self.id, self.notify.as_ref());
+        let Created { pid, pidfd, master } = created;
+        let mut pass_on = || notify.is_some_and(|notify| !pass_on(context, notify));
+        let watched = notify.map(|notify| Watched {
+            fd: notify.descriptor(),
+            ready: &mut pass_on,
+        });
+        let waited = self
+            .relay
+            .wait(pidfd.as_fd(), pid.as_raw(), master, watched)
+            .map_err(|source| Error::Process {
+                id: id.to_owned(),
+                action: "follow the first process",
+                source,
+            });
+        let waited = match waited {
+            Ok(waited) => waited,
+            Err(error) => return Err(undo(context, id, error)),
+        };
+        if waited == Waited::Signaled(9)
+            && let Ok(record) = store(context).open(id).and_then(|entry| entry.read())
+        {
+            // Where there is no record any more, somebody has deleted the container by force, which is as much a
+            // reason.
+            tell_of_oom(context, &Cgroup::open(&record.placement), 0);
+        }
+        if !keep {
+            let entry = store(context).open(id)?;
+            delete::remove(context, &entry, true)?;
+        }
+        Ok(waited.code())
     }
-    if !options.keep {
-        let entry = store(context).open(&options.create.id)?;
-        delete::remove(context, &entry, true)?;
-    }
-    Ok(waited.code())
 }
 
 /// Passes the container's word on if it has come; whether there is nothing more to be passed on. The service is this
@@ -93,11 +121,10 @@ fn pass_on(context: &Context<'_>, notify: &Notify) -> bool {
 }
 
 /// Removes what a failed run has made; the failure itself is what is told.
-fn undo(context: &Context<'_>, options: &RunOptions, error: Error) -> Error {
-    if let Err(another) = delete::destroy(context, &options.create.id) {
+fn undo(context: &Context<'_>, id: &str, error: Error) -> Error {
+    if let Err(another) = delete::destroy(context, id) {
         (context.warn)(&format!(
-            "cannot remove container {}: {}",
-            options.create.id,
+            "cannot remove container {id}: {}",
             crate::process::chain(&another)
         ));
     }

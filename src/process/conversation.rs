@@ -217,7 +217,11 @@ impl Child {
     }
 }
 
-fn hand_over(master: OwnedFd, socket: Option<&ConsoleSocket>) -> Result<Option<OwnedFd>, LaunchError> {
+/// Sends a terminal's master to the socket, or prepares it for the caller, who keeps it.
+///
+/// # Errors
+/// A socket that does not take it, or a terminal that cannot be set up.
+pub fn hand_over(master: OwnedFd, socket: Option<&ConsoleSocket>) -> Result<Option<OwnedFd>, LaunchError> {
     let Some(socket) = socket else {
         // Before the program can ask for it.
         crate::console::copy_size(&master)?;

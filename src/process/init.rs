@@ -19,6 +19,7 @@ use super::join::JoinError;
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Spawn, SpawnError};
+use super::streams;
 use crate::console::{ConsoleError, Terminal};
 use crate::hooks::{self, HookError, Outputs, Setting};
 use crate::plan::Plan;
@@ -139,6 +140,7 @@ impl Birth<'_> {
         // After the hooks, which may mount things of their own that are then protected too.
         tree.protect_paths()?;
         let root = tree.pivot()?;
+        streams::use_own_null(root.as_fd()).map_err(step("open /dev/null of the container"))?;
         fault::point("init:pivoted");
         let Some(process) = &plan.process else {
             return self.hold_without_process();
@@ -374,7 +376,7 @@ pub(super) fn become_root() -> io::Result<()> {
 }
 
 /// Through the host's /proc/sys: the kernel looks at the namespaces of the writer.
-fn set_sysctls(namespaces: &Namespaces) -> Result<(), InitError> {
+pub(super) fn set_sysctls(namespaces: &Namespaces) -> Result<(), InitError> {
     if namespaces.sysctl.is_empty() {
         return Ok(());
     }

@@ -15,18 +15,22 @@ mod program;
 mod protect;
 mod protocol;
 mod remount;
+mod restored;
 mod spawn;
+mod streams;
 mod userns;
 
 use std::io;
 use std::path::PathBuf;
 
-pub use conversation::{Child, Service};
+pub use conversation::{Child, Service, hand_over};
 pub use joiner::Exec;
 pub use launch::Launch;
 pub use protect::{ProtectError, executable as protect_executable};
 pub use protocol::send_bytes;
 pub use remount::{Change, Remount};
+pub use restored::{protect_mounts, renew_network};
+pub use userns::own_map;
 
 /// An error with its causes, on one line, each said once.
 pub fn chain(error: &dyn std::error::Error) -> String {

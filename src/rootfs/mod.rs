@@ -4,6 +4,7 @@
 //! rest in its own mount namespace, in the order of [`Tree`]'s methods. Every path of the container goes
 //! through [`resolve`]; nothing of the host is reached by a path that a container could have written.
 
+mod again;
 mod cgroup_mount;
 mod copy_up;
 mod device;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
+pub use again::protect_again;
 pub use guest_view::enter_guest_view;
 pub use source::Sources;
 

@@ -274,7 +274,7 @@ impl Entry {
     }
 }
 
-/// Removes all files in a directory, which is at `path`.
+/// Removes all files, and empty directories, in a directory, which is at `path`.
 fn empty(directory: &OwnedFd, path: &Path) -> Result<(), StateError> {
     for item in Dir::read_from(directory).map_err(failed("read", path))? {
         let item = item.map_err(failed("read", path))?;
@@ -282,7 +282,12 @@ fn empty(directory: &OwnedFd, path: &Path) -> Result<(), StateError> {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        let removed = match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            // An empty one, left by a killed `restore`.
+            Err(Errno::ISDIR) => rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR),
+            other => other,
+        };
+        match removed {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(failed("remove", &path.join(&*name.to_string_lossy()))(error)),
         }

@@ -5,6 +5,7 @@
 //! └── ID/              0700, made exclusively: whoever makes it owns the id; its flock(2) is the lock
 //!     ├── state.json   the Record; replaced atomically, so readers need no lock
 //!     ├── notify/      where the container's NOTIFY_SOCKET is, for those that have one
+//!     ├── criu-root/   while it is being restored: where CRIU finds the rootfs, in a mount namespace of its own
 //!     └── config.json  the configuration as the engine gave it, for `exec`
 //! ```
 //!

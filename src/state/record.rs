@@ -52,6 +52,10 @@ pub struct Record {
     /// Whether the first process made a session keyring for the container, which those of `exec` join.
     #[serde(default)]
     pub new_keyring: bool,
+    /// What standard input, output and error were when it was made, as readlink(2) names them: a checkpoint tells
+    /// by these which pipes it may not look into. Empty in the records of versions that made no checkpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<String>,
     /// Kept here rather than found in config.json, so that `start` and `delete` need not parse it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
@@ -101,6 +105,7 @@ pub(super) mod tests {
             own_pid_namespace: true,
             rootless: false,
             new_keyring: true,
+            streams: Vec::new(),
             poststart: Vec::new(),
             poststop: vec![Hook {
                 path: "/bin/true".into(),

@@ -69,6 +69,7 @@ pub enum Verb {
     Events,
     Ps,
     Mounts,
+    Checkpoint,
 }
 
 /// Why a command may not do what it wants, in runc's words, which engines look for.
@@ -94,6 +95,8 @@ pub enum Refused {
     Exec(Status),
     #[error("container with id {id} is not running")]
     Events { id: String },
+    #[error("container cannot be checkpointed in {0} state")]
+    Checkpoint(Status),
 }
 
 impl Status {
@@ -141,6 +144,9 @@ impl Status {
 
             (Verb::Events, Created | Running | Paused) => Ok(()),
             (Verb::Events, Creating | Stopped) => Err(Refused::Events { id: id.to_string() }),
+
+            (Verb::Checkpoint, Running | Paused) => Ok(()),
+            (Verb::Checkpoint, Creating | Created | Stopped) => Err(Refused::Checkpoint(self)),
 
             // The answer is a list, empty where nothing runs.
             (Verb::Ps, _) => Ok(()),
@@ -209,6 +215,12 @@ mod tests {
             (Running, Verb::Resume, "container not paused: it is running"),
             (Stopped, Verb::Events, "container with id x is not running"),
             (Stopped, Verb::Update, "container not running: it is stopped"),
+            (Paused, Verb::Checkpoint, ""),
+            (
+                Created,
+                Verb::Checkpoint,
+                "container cannot be checkpointed in created state",
+            ),
         ] {
             assert_eq!(refusal(status, verb), text, "{verb:?} when {status}");
         }

@@ -25,6 +25,20 @@ pub const POINTS: &[&str] = &[
 /// Those of `start` alone: the gate is open, and init may go on.
 pub const POINTS_OF_START: &[&str] = &["parent:opened"];
 
+/// Those of `checkpoint` alone: CRIU runs; it has stopped the container; the checkpoint is whole.
+pub const POINTS_OF_CHECKPOINT: &[&str] = &["checkpoint:started", "checkpoint:locked", "checkpoint:dumped"];
+
+/// Every place of `restore`, in the order in which it reaches them.
+pub const POINTS_OF_RESTORE: &[&str] = &[
+    "parent:reserved",
+    "parent:recorded",
+    "parent:cgroup",
+    "restore:started",
+    "parent:hooks",
+    "restore:recorded",
+    "parent:committed",
+];
+
 /// Every place at which a process can be held: any compiler, and the one in the background alone, in the
 /// container's cgroup before it compiles.
 pub const HOLDS: &[&str] = &["compiler:entered", "background:entered"];
@@ -49,7 +63,9 @@ pub fn hold(_name: &str) {}
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     debug_assert!(
-        POINTS.contains(&name) || POINTS_OF_START.contains(&name),
+        [POINTS, POINTS_OF_START, POINTS_OF_CHECKPOINT, POINTS_OF_RESTORE]
+            .iter()
+            .any(|points| points.contains(&name)),
         "{name} is not in the list of fault points"
     );
     if std::env::var_os("WRUN_FAULT").is_some_and(|wanted| wanted == name) {

@@ -60,3 +60,12 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, as just seen, and by this function's contract nothing else in the process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// Lets one descriptor survive the next execve(2).
+pub fn keep_open(number: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD changes a flag of the descriptor, or fails with EBADF.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, 0) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! `checkpoint`: has CRIU write a container's processes to files, and takes the container away, or lets it go on.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::stored::{permitted, store};
+use super::{CheckpointOptions, Context, Error, close_to_others, delete};
+use crate::cgroup::Cgroup;
+use crate::criu::{self, Feature, Images, Notice, Program, Session, Stdio, Task, rpc};
+use crate::host::Host;
+use crate::plan::cgroup::CgroupMode;
+use crate::plan::{self, Plan};
+use crate::spec::Spec;
+use crate::state::{Entry, Record, Status, Verb};
+use crate::sys::fault;
+
+/// Dumps a container. Unless it is to go on, it is gone afterwards, as with runc.
+pub fn checkpoint(context: &Context<'_>, options: &CheckpointOptions) -> Result<(), Error> {
+    let mut status_fd = options.status_fd.map(adopt_status_fd).transpose()?;
+    close_to_others()?;
+    let host = Host::probe(context.rootless);
+    refuse_rootless(&host)?;
+    let entry = store(context).open(&options.id)?;
+    {
+        let _lock = entry.lock()?;
+        let (record, status) = permitted(&entry, Verb::Checkpoint)?;
+        let dump = Dump::gather(context, options, &host, &entry, record)?;
+        let dumped = dump.carry_out(&mut status_fd);
+        if dumped.is_err() || dump.goes_on() {
+            dump.thaw(status)?;
+        }
+        dumped?;
+        if dump.goes_on() {
+            return Ok(());
+        }
+        fault::point("checkpoint:dumped");
+    }
+    // The checkpoint is whole; what is left of the container can be deleted again.
+    if let Err(error) = delete::remove(context, &entry, true) {
+        (context.warn)(&format!(
+            "cannot remove container {}: {}",
+            options.id,
+            crate::process::chain(&error)
+        ));
+    }
+    Ok(())
+}
+
+/// CRIU dumps and restores without root, but not into what a rootless container is made of.
+pub(super) fn refuse_rootless(host: &Host) -> Result<(), Error> {
+    if host.rootless() {
+        return Err(Error::Usage(
+            "checkpoint and restore need root on the host: criu cannot do them without",
+        ));
+    }
+    Ok(())
+}
+
+/// Takes over the descriptor that is to hear of lazy pages.
+fn adopt_status_fd(number: i32) -> Result<File, Error> {
+    let wrong = |action| {
+        move |source: std::io::Error| Error::File {
+            option: "--status-fd",
+            path: PathBuf::from(number.to_string()),
+            action,
+            source,
+        }
+    };
+    if number < 3 {
+        return Err(wrong("use a standard stream")(
+            std::io::ErrorKind::InvalidInput.into(),
+        ));
+    }
+    let descriptor = crate::sys::fd::adopt(number).map_err(wrong("find it open"))?;
+    let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(|error| wrong("examine it")(error.into()))?;
+    if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        return Err(wrong("write to it")(std::io::Error::from_raw_os_error(
+            libc::EBADF,
+        )));
+    }
+    Ok(File::from(descriptor))
+}
+
+/// All that is known before anything is dumped.
+struct Dump<'a> {
+    options: &'a CheckpointOptions,
+    record: Record,
+    /// Of the container's first process.
+    pid: i32,
+    plan: Plan,
+    cgroup: Cgroup,
+    program: Program,
+    images: Images,
+}
+
+impl<'a> Dump<'a> {
+    fn gather(
+        context: &Context<'_>,
+        options: &'a CheckpointOptions,
+        host: &Host,
+        entry: &Entry,
+        record: Record,
+    ) -> Result<Self, Error> {
+        let spec = Spec::parse(&entry.read_config()?, &entry.path().join(crate::bundle::CONFIG))?;
+        let has_notify = entry
+            .notify_directory()
+            .map_err(|source| Error::Process {
+                id: options.id.clone(),
+                action: "look for the notify directory",
+                source,
+            })?
+            .is_some();
+        let wanted = plan::Options {
+            id: options.id.clone(),
+            bundle: record.bundle.clone(),
+            no_pivot: false,
+            no_new_keyring: !record.new_keyring,
+            cgroup_manager: context.cgroup_manager,
+            wasm_required: false,
+            notify: has_notify.then(|| Entry::notify_path(entry.path())),
+        };
+        let plan = Plan::new(&spec, &wanted, host)?;
+        let cgroup = Cgroup::open(&record.placement);
+        let pid = record.init.map_or(0, |init| init.pid);
+        refuse_undumpable(&options.id, pid, &plan, &cgroup)?;
+        let program = Program::find()?;
+        if options.pre_dump {
+            program.require(Feature::MemoryTracking)?;
+        }
+        if options.images.shared.lazy_pages {
+            program.require(Feature::LazyPages)?;
+        }
+        let images = Images::create(&options.images.image_path, options.images.work_path.as_deref())?;
+        if let Some(parent) = &options.parent_path {
+            images.check_parent(parent)?;
+        }
+        Ok(Self {
+            options,
+            record,
+            pid,
+            plan,
+            cgroup,
+            program,
+            images,
+        })
+    }
+
+    fn goes_on(&self) -> bool {
+        self.options.leave_running || self.options.pre_dump
+    }
+
+    fn carry_out(&self, status_fd: &mut Option<File>) -> Result<(), Error> {
+        let task = if self.options.pre_dump {
+            Task::PreDump
+        } else {
+            Task::Dump
+        };
+        let opts = self.message(task)?;
+        let session = Session::start(&self.program, &[], Stdio::Null, &|| Ok(()))?.go()?;
+        fault::point("checkpoint:started");
+        task.carry_out(session, opts, &self.images, &mut |notice: Notice| {
+            match notice.script.as_str() {
+                "status-ready" => tell_ready(status_fd),
+                "network-lock" => fault::point("checkpoint:locked"),
+                _ => {}
+            }
+            Ok::<(), Error>(())
+        })
+    }
+
+    fn message(&self, task: Task) -> Result<rpc::Criu_opts, Error> {
+        let options = self.options;
+        let config_file = criu::config_file(&self.plan.annotations);
+        let mut opts = options
+            .images
+            .shared
+            .message(&self.images, task.log(), config_file);
+        opts.set_pid(self.pid);
+        opts.set_root(self.record.rootfs.to_string_lossy().into_owned());
+        opts.set_leave_running(options.leave_running);
+        opts.set_tcp_skip_in_flight(options.tcp_skip_in_flight);
+        opts.set_link_remap(options.link_remap);
+        if let Some(path) = self.freezer() {
+            opts.set_freeze_cgroup(path.to_string_lossy().into_owned());
+        }
+        if let Some(server) = &options.page_server {
+            server.add_to(&mut opts);
+        }
+        if let Some(parent) = &options.parent_path {
+            opts.set_parent_img(parent.to_string_lossy().into_owned());
+            opts.set_track_mem(true);
+        }
+        if task == Task::Dump {
+            criu::dumped(&mut opts, self.pid, &self.plan)?;
+            self.images.write_descriptors(&self.streams())?;
+        }
+        Ok(opts)
+    }
+
+    /// The cgroup by which CRIU stops all processes at once.
+    fn freezer(&self) -> Option<&Path> {
+        let placement = &self.record.placement;
+        let controller = match placement.mode {
+            CgroupMode::V1 => "freezer",
+            CgroupMode::V2 => "",
+        };
+        placement.paths.get(controller).map(PathBuf::as_path)
+    }
+
+    fn streams(&self) -> Vec<String> {
+        if !self.record.streams.is_empty() {
+            return self.record.streams.clone();
+        }
+        let name = |number| std::fs::read_link(format!("/proc/{}/fd/{number}", self.pid));
+        (0..3)
+            .map(|number| name(number).map_or_else(|_| String::new(), |name| name.display().to_string()))
+            .collect()
+    }
+
+    /// A CRIU that was killed leaves the cgroup frozen.
+    fn thaw(&self, before: Status) -> Result<(), Error> {
+        if before != Status::Paused && self.cgroup.is_frozen()? {
+            self.cgroup.thaw()?;
+        }
+        Ok(())
+    }
+}
+
+/// What CRIU would dump, but not restore as it was, and says nothing about.
+fn refuse_undumpable(id: &str, init: i32, plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
+    let refuse = |reason: String| Error::CannotDump {
+        id: id.to_owned(),
+        reason,
+    };
+    let mut pids = cgroup.processes()?;
+    if !pids.contains(&init) {
+        pids.push(init);
+    }
+    if let Some(pid) = pids.into_iter().find(|pid| is_our_own(*pid)) {
+        return Err(refuse(format!(
+            "process {pid} is a Wasm guest, which cannot be checkpointed: criu would restore it without what confines it"
+        )));
+    }
+    if let Some(mount) = plan.rootfs.mounts.iter().find(|mount| mount.idmap.is_some()) {
+        return Err(refuse(format!(
+            "mounts[{}] is id-mapped, which criu cannot restore, so it cannot be checkpointed",
+            mount.index
+        )));
+    }
+    let seccomp = plan.process.as_ref().and_then(|process| process.seccomp.as_ref());
+    if seccomp.is_some_and(|seccomp| seccomp.listener.is_some()) {
+        return Err(refuse(
+            "linux.seccomp.listenerPath: the agent that listens cannot be restored, so it cannot be checkpointed"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a process runs wrun itself: its executable is on a mount that has no place in any tree, see
+/// [`crate::process::protect_executable`].
+fn is_our_own(pid: i32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == Path::new("/"))
+}
+
+/// A reader that has gone does not mind.
+fn tell_ready(status_fd: &mut Option<File>) {
+    if let Some(mut file) = status_fd.take() {
+        let _ = file.write_all(&[0]);
+    }
+}
