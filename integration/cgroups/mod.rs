@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::harness::bundle::set_namespace;
+use crate::harness::bundle::{add_mount, map_ids, set_namespace};
 use crate::harness::command::eventually;
 use crate::harness::{Case, Container, Need, Test, leaks, test};
 
@@ -15,6 +15,12 @@ pub fn tests() -> Vec<Test> {
     let mut tests = vec![
         test!(path_of_the_config).covers(&["linux.cgroupsPath"]),
         test!(path_is_the_id_by_default),
+        test!(cgroup_is_given_to_a_user_namespace)
+            .unified()
+            .wrun_only("runc gives away only what systemd has made"),
+        test!(scope_is_given_to_a_user_namespace)
+            .needs(Need::Systemd)
+            .needs(Need::CgroupV2),
         test!(cgroup_that_is_lived_in_is_refused).wrun_only("runc did no more than warn before 1.2"),
         test!(frozen_cgroup_is_refused),
         test!(scope_that_is_lived_in_is_refused).needs(Need::Systemd),
@@ -151,6 +157,40 @@ fn path_is_the_id_by_default(case: &Case) {
         !groups.is_empty() && groups.iter().all(|group| group.ends_with(&container.id)),
         "{groups:?}"
     );
+}
+
+/// With a user namespace, a cgroup namespace and its file system mounted, for a user of the container.
+fn with_own_cgroup(config: &mut Value, user: u32, options: &[&str]) {
+    map_ids(config, 100_000);
+    set_namespace(config, "cgroup", None);
+    config["process"]["user"] = json!({ "uid": user, "gid": 0 });
+    let mounts = config["mounts"].as_array_mut().expect("mounts");
+    mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+    add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", options);
+}
+
+/// Who owns what decides on dividing it, for the container's root and for another user; the limits stay ours.
+fn cgroup_is_given_to_a_user_namespace(case: &Case) {
+    let script = "cd /sys/fs/cgroup; stat -c %u . cgroup.procs cgroup.max.depth; mkdir inner && rmdir inner && echo made";
+    for (user, options, expected) in [
+        (0, &["rw"][..], "0\n0\n65534\nmade\n"),
+        (7, &[], "7\n7\n65534\nmade\n"),
+        (0, &["ro"], "65534\n65534\n65534\n"),
+    ] {
+        let container = case.script_with(script, |config| with_own_cgroup(config, user, options));
+        let output = container.run();
+        assert_eq!(output.stdout, expected, "{output}");
+        case.nothing_left();
+    }
+}
+
+fn scope_is_given_to_a_user_namespace(case: &Case) {
+    let container = scope_with(case, &case.mark, |config| with_own_cgroup(config, 0, &["rw"]));
+    let owners = container.sh("cd /sys/fs/cgroup; stat -c %u . cgroup.procs memory.max");
+    assert_eq!(owners, "0\n0\n65534");
+    container.sh("mkdir /sys/fs/cgroup/inner");
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
 }
 
 fn cgroup_that_is_lived_in_is_refused(case: &Case) {
@@ -547,7 +587,7 @@ pub fn scope_with<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut V
 
 /// A container whose config.json asks for a scope of `name`; it is not run yet.
 pub fn in_scope<'case>(case: &'case Case, name: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
-    case.container_with(&["sleep", "100"], |config| {
+    case.container_with(&["sleep", "1000"], |config| {
         config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{name}"));
         edit(config);
     })

@@ -140,6 +140,9 @@ impl Cgroup {
 
     fn set_up(&self, plan: &CgroupPlan) -> Result<(), CgroupError> {
         self.apply(&plan.settings)?;
+        if let (Some(owner), Some(tree)) = (plan.owner, self.tree("")) {
+            v2::give(tree, owner, plan.rootless)?;
+        }
         let Some(rules) = &plan.devices else { return Ok(()) };
         match plan.mode {
             CgroupMode::V2 => match self.trees.first() {

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, Uid, accessat, chownat};
+use rustix::io::Errno;
 
 use crate::plan::cgroup::CgroupPlan;
 
@@ -44,6 +45,28 @@ pub(super) fn make(
         super::refuse_reuse(&tree)?;
     }
     Ok(Some(tree))
+}
+
+/// Which files of a cgroup belong to who may divide it; hosts without it have those of cgroups(7).
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+
+/// Gives the cgroup to a user, with the files that the kernel names for that; limits are not among them. A rootless
+/// caller can give it to nobody but himself, whose it is.
+pub(super) fn give(tree: &Tree, owner: u32, rootless: bool) -> Result<(), CgroupError> {
+    let files = std::fs::read_to_string(DELEGATE);
+    let files = files
+        .as_deref()
+        .unwrap_or("cgroup.procs\ncgroup.subtree_control\ncgroup.threads");
+    let owner = Some(Uid::from_raw(owner));
+    for name in std::iter::once(".").chain(files.lines()) {
+        match chownat(tree.dir()?, name, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
+            // Of a controller that the cgroup lacks.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::PERM) if rootless => return Ok(()),
+            Err(errno) => return Err(tree.file_error("change the owner of", name, errno.into())),
+        }
+    }
+    Ok(())
 }
 
 /// Whether a process of ours may be moved from our cgroup to `path`: for that the kernel wants a right at the nearest

@@ -60,6 +60,9 @@ pub struct CgroupPlan {
     /// Below the container's cgroup, on v2: where the first process runs once it has its cgroup namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegate: Option<PathBuf>,
+    /// The host's id of the user to whom a cgroup of v2 is given, so that the container may divide it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
 }
 
 impl CgroupPlan {
@@ -249,6 +252,7 @@ pub fn build(
         left_out,
         properties: Vec::new(),
         delegate: None,
+        owner: None,
     })
 }
 
@@ -277,6 +281,7 @@ pub fn none(
         left_out: None,
         properties: Vec::new(),
         delegate: None,
+        owner: None,
     })
 }
 

@@ -21,10 +21,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use cgroup::{CgroupManager, CgroupMode, CgroupPlanError};
+use namespaces::Kind;
 
 use crate::host::Host;
 use crate::spec::annotations::{self, AnnotationError};
 use crate::spec::model;
+use crate::spec::mount_options::{Attributes, MountOptions};
 use crate::spec::runtime_options::RuntimeOptions;
 use crate::spec::systemd_properties;
 use crate::spec::{Spec, SpecError};
@@ -242,7 +244,34 @@ fn cgroup_plan(
         return Err(CgroupPlanError::DelegateV1.into());
     }
     plan.delegate.clone_from(&asked.delegate_cgroup);
+    plan.owner = cgroup_owner(spec).filter(|_| mode == CgroupMode::V2);
     Ok(plan)
+}
+
+/// Who is to own the cgroup, by the rules of the runtime spec (config-linux.md, "Cgroup ownership"): the user of the
+/// process, as the host sees him, of a container that has a user namespace and a cgroup namespace of its own, and
+/// the cgroup file system writable.
+fn cgroup_owner(spec: &Spec) -> Option<u32> {
+    let config = &spec.config;
+    let linux = &config.linux;
+    let is_new = |kind| linux.namespace(kind).is_some_and(model::Namespace::is_new);
+    let read_only = |options: &MountOptions| {
+        let set = options.attributes.set | options.recursive_attributes.set;
+        set & Attributes::RDONLY != 0
+    };
+    let writable = config.mounts.iter().any(|mount| {
+        let at_its_place = mount
+            .destination
+            .components()
+            .eq(Path::new("/sys/fs/cgroup").components());
+        mount.fstype == "cgroup" && at_its_place && !read_only(&mount.options)
+    });
+    if !(is_new(Kind::User) && is_new(Kind::Cgroup) && writable) {
+        return None;
+    }
+    let user = config.process.as_ref().map_or(0, |process| process.user.uid);
+    let map = linux.uid_mappings().iter().find(|map| map.maps(user))?;
+    map.host.checked_add(user - map.container)
 }
 
 fn hooks(hooks: &model::Hooks) -> Hooks {
