@@ -12,6 +12,7 @@ use crate::cgroup::Cgroup;
 use crate::criu::{self, Feature, Images, Notice, Program, Session, Stdio, Task, rpc};
 use crate::host::Host;
 use crate::plan::cgroup::CgroupMode;
+use crate::plan::mounts::MountSource;
 use crate::plan::{self, Plan};
 use crate::spec::Spec;
 use crate::state::{Entry, Record, Status, Verb};
@@ -244,10 +245,9 @@ fn refuse_undumpable(id: &str, init: i32, plan: &Plan, cgroup: &Cgroup) -> Resul
             "process {pid} is a Wasm guest, which cannot be checkpointed: criu would restore it without what confines it"
         )));
     }
-    if let Some(mount) = plan.rootfs.mounts.iter().find(|mount| mount.idmap.is_some()) {
+    if let Some((index, why)) = mount_without_checkpoint(plan) {
         return Err(refuse(format!(
-            "mounts[{}] is id-mapped, which criu cannot restore, so it cannot be checkpointed",
-            mount.index
+            "mounts[{index}] {why}, which criu cannot restore, so it cannot be checkpointed"
         )));
     }
     let seccomp = plan.process.as_ref().and_then(|process| process.seccomp.as_ref());
@@ -258,6 +258,19 @@ fn refuse_undumpable(id: &str, init: i32, plan: &Plan, cgroup: &Cgroup) -> Resul
         ));
     }
     Ok(())
+}
+
+/// A mount that CRIU would restore as another one.
+pub(super) fn mount_without_checkpoint(plan: &Plan) -> Option<(usize, &'static str)> {
+    plan.rootfs.mounts.iter().find_map(|mount| {
+        let nofollow = matches!(&mount.source, MountSource::Bind { links, .. }
+            if links.source_nofollow || links.destination_nofollow);
+        if nofollow {
+            Some((mount.index, "is of or on a symbolic link itself"))
+        } else {
+            mount.idmap.is_some().then_some((mount.index, "is id-mapped"))
+        }
+    })
 }
 
 /// Whether a process runs wrun itself: its executable is on a mount that has no place in any tree, see

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::checkpoint::refuse_rootless;
+use super::checkpoint::{mount_without_checkpoint, refuse_rootless};
 use super::create::{Created, write_pid_file};
 use super::making::{self, Making, Terminal};
 use super::run::{Following, become_reaper};
@@ -123,8 +123,8 @@ fn refuse_unrestorable(plan: &Plan) -> Result<(), Error> {
     if plan.namespaces.joins(Kind::Cgroup).is_some() {
         return refuse("linux.namespaces: criu cannot restore into a joined cgroup namespace");
     }
-    if plan.rootfs.mounts.iter().any(|mount| mount.idmap.is_some()) {
-        return refuse("mounts: criu cannot restore id-mapped ones");
+    if mount_without_checkpoint(plan).is_some() {
+        return refuse("mounts: criu cannot restore id-mapped ones, or those of symbolic links themselves");
     }
     Ok(())
 }

@@ -51,7 +51,8 @@ pub fn dumped(opts: &mut rpc::Criu_opts, pid: i32, plan: &Plan) -> Result<(), Cr
     let namespaced = plan.namespaces.has(Kind::Cgroup);
     for (mount, at) in plan.rootfs.mounts.iter().zip(&own) {
         match &mount.source {
-            MountSource::Bind { recursive, .. } => {
+            // What has no mount there is a copied link, or was unmounted by the container.
+            MountSource::Bind { recursive, .. } if mounts.iter().any(|line| line.point == *at) => {
                 keys.push((at.clone(), ""));
                 let below = mounts.iter().filter(|line| {
                     *recursive && line.point != *at && owner(&line.point, &own) == Some(at.as_path())

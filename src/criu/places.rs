@@ -125,10 +125,14 @@ struct Places<'a> {
 impl Places<'_> {
     fn one(&self, root: BorrowedFd<'_>, mount: &Mount, host: &str) -> io::Result<Vec<External>> {
         let (source, recursive) = match &mount.source {
-            MountSource::Bind { path, recursive } => (Some(path.canonicalize()?), *recursive),
+            // The link itself, which was made in the rootfs.
+            MountSource::Bind { path, links, .. } if links.copy && path.is_symlink() => return Ok(Vec::new()),
+            MountSource::Bind { path, recursive, .. } => (Some(path.canonicalize()?), *recursive),
             MountSource::Filesystem { .. } => (None, false),
             // CRIU restores what these are on (a tmpfs, or sysfs), or the mount is there already.
-            MountSource::Cgroup | MountSource::Remount => return Ok(Vec::new()),
+            MountSource::Cgroup | MountSource::Remount | MountSource::Reconfigure { .. } => {
+                return Ok(Vec::new());
+            }
         };
         let destination = &mount.destination;
         let at = if self.is_on_tmpfs(destination) {
