@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order of src/lib.rs, a line for each level. A room uses only rooms of the levels above its
 /// own; those of one level know nothing of each other.
-const LEVELS: [&[&str]; 8] = [
+const LEVELS: [&[&str]; 11] = [
     &["sys"],
     &["bundle", "host", "spec"],
     &["plan"],
@@ -15,6 +15,9 @@ const LEVELS: [&[&str]; 8] = [
     &["criu", "workload"],
     &["process"],
     &["container"],
+    &["install"],
+    &["trial"],
+    &["doctor"],
     &["cli"],
 ];
 

@@ -38,4 +38,8 @@ pub mod process;
 
 pub mod container;
 
+pub mod install;
+
+pub mod trial;
+
 pub mod cli;

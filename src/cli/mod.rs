@@ -12,6 +12,7 @@ mod events;
 mod exec;
 mod features;
 mod global;
+mod install;
 mod kill;
 mod list;
 pub mod log;
@@ -111,6 +112,7 @@ commands! {
     events: Events,
     exec: Exec,
     features: Features,
+    install: Install,
     kill: Kill,
     list: List,
     mounts: Mounts,

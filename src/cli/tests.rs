@@ -99,6 +99,8 @@ const RUNC: &[(&str, &str)] = &[
          process-label apparmor no-new-privs cap -c preserve-fds cgroup ignore-paused",
     ),
     ("features", ""),
+    // runc has no such command.
+    ("install", ""),
     ("kill", "all -a regex -r"),
     ("list", "format -f quiet -q"),
     // crun's.
@@ -192,6 +194,9 @@ fn what_engines_call_is_read() {
         "wrun events --interval=100ms ID",
         "wrun update --resources - ID",
         "wrun update --memory -1 --memory-swap=-1 --cpu-quota -1 --pids-limit -1 ID",
+        "wrun install docker --dry-run",
+        "wrun install crio --undo --config F --no-check",
+        "wrun install containerd --default --program P --restart",
         "wrun wasm compile --fuel --export run FILE FILE",
         "wrun wasm inspect --format json FILE",
         "wrun wasm list --format json",

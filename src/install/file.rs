@@ -1,0 +1,274 @@
+//! The file of a configuration: read, replaced at once, its backup. Must not know what is in it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::{InstallError, diff};
+
+/// A configuration larger than this, in bytes, is none.
+const LARGEST: u64 = 4 << 20;
+/// How many old backups are kept at most under names of their own.
+const BACKUPS: u32 = 100;
+
+/// A configuration's file, which need not exist.
+pub(super) struct Target {
+    /// Without symbolic links, so that one is not replaced by a file.
+    path: PathBuf,
+    /// Held while we change something: of two of us the second sees what the first has done.
+    _lock: Option<File>,
+}
+
+impl Target {
+    /// The file at `path`. To change it, its directory is made and locked.
+    pub(super) fn open(path: &Path, change: bool) -> Result<Self, InstallError> {
+        let absolute = std::path::absolute(path).map_err(failed(path, "name it"))?;
+        let path = match fs::canonicalize(&absolute) {
+            Ok(path) => path,
+            Err(error) if error.kind() == ErrorKind::NotFound && absolute.symlink_metadata().is_err() => {
+                absolute
+            }
+            Err(error) => return Err(failed(&absolute, "open it")(error)),
+        };
+        let lock = if change {
+            Some(lock(directory(&path)?)?)
+        } else {
+            None
+        };
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in the file; `None` where there is none.
+    pub(super) fn read(&self) -> Result<Option<String>, InstallError> {
+        read(&self.path)
+    }
+
+    /// What was in it before us.
+    pub(super) fn backup(&self) -> Result<Option<String>, InstallError> {
+        read(&self.backup_path())
+    }
+
+    pub(super) fn backup_path(&self) -> PathBuf {
+        self.beside("", ".wrun-backup")
+    }
+
+    /// The change from one content to another, each `None` where there is no file.
+    pub(super) fn diff(&self, from: Option<&str>, to: Option<&str>) -> String {
+        let path = self.path.to_string_lossy();
+        let name = |text: Option<&str>| if text.is_some() { &*path } else { "/dev/null" };
+        diff::unified(
+            from.unwrap_or_default(),
+            to.unwrap_or_default(),
+            name(from),
+            name(to),
+        )
+    }
+
+    /// Replaces what is in it and keeps what was: as the backup, unless the file has our part already (`known`) and
+    /// there is a backup. What there is to tell of that.
+    pub(super) fn replace(&self, text: &str, known: bool) -> Result<Vec<String>, InstallError> {
+        let mut notes = Vec::new();
+        let new = self.prepare(text)?;
+        let before = self.read()?;
+        let made = match (&before, self.backup()?) {
+            (None, None) => false,
+            (Some(_), Some(_)) if known => false,
+            (before, Some(backup)) if before.as_ref() == Some(&backup) => false,
+            (before, backup) => {
+                if backup.is_some() {
+                    notes.push(self.put_aside()?);
+                }
+                if before.is_some() {
+                    self.keep()?;
+                }
+                before.is_some()
+            }
+        };
+        if let Err(error) = fs::rename(&new, &self.path) {
+            let _ = fs::remove_file(&new); // The error of renaming is the one to tell.
+            if made {
+                let _ = fs::remove_file(self.backup_path());
+            }
+            return Err(failed(&self.path, "replace it")(error));
+        }
+        self.sync()?;
+        if made {
+            notes.push(format!("What it was is in {}.", self.backup_path().display()));
+        }
+        Ok(notes)
+    }
+
+    /// Replaces what is in it, and keeps nothing.
+    pub(super) fn write(&self, text: &str) -> Result<(), InstallError> {
+        let new = self.prepare(text)?;
+        fs::rename(&new, &self.path).map_err(failed(&self.path, "replace it"))?;
+        self.sync()
+    }
+
+    /// Brings back the backup, or that there was no file.
+    pub(super) fn restore(&self, backup: bool) -> Result<(), InstallError> {
+        if backup {
+            fs::rename(self.backup_path(), &self.path)
+                .map_err(failed(&self.path, "bring its backup back"))?;
+        } else {
+            fs::remove_file(&self.path).map_err(failed(&self.path, "remove it"))?;
+        }
+        self.sync()
+    }
+
+    pub(super) fn remove_backup(&self) -> Result<(), InstallError> {
+        let path = self.backup_path();
+        fs::remove_file(&path).map_err(failed(&path, "remove it"))
+    }
+
+    /// Writes the new content beside the file, with its owner and mode, to take its place.
+    fn prepare(&self, text: &str) -> Result<PathBuf, InstallError> {
+        let path = self.beside(".", ".wrun-new");
+        // Left by one of us that was killed: the lock is ours.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed(&path, "remove it")(error));
+            }
+            _ => {}
+        }
+        let written = self.write_new(&path, text);
+        if written.is_err() {
+            let _ = fs::remove_file(&path); // The error of writing is the one to tell.
+        }
+        written.map_err(failed(&path, "write it"))?;
+        Ok(path)
+    }
+
+    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path)?;
+        file.write_all(text.as_bytes())?;
+        if let Ok(old) = fs::metadata(&self.path) {
+            let new = file.metadata()?;
+            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+                std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            }
+            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+        }
+        file.sync_all()
+    }
+
+    /// Gives the file its second name; what has no links, such as FAT, gets a copy.
+    fn keep(&self) -> Result<(), InstallError> {
+        let backup = self.backup_path();
+        match fs::hard_link(&self.path, &backup) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(failed(&backup, "make it")(error)),
+            Err(_) => fs::copy(&self.path, &backup)
+                .map(drop)
+                .map_err(failed(&backup, "make it")),
+        }
+    }
+
+    /// Gives a backup of other content a name with a number, and says so.
+    fn put_aside(&self) -> Result<String, InstallError> {
+        let backup = self.backup_path();
+        for number in 1..=BACKUPS {
+            let name = self.beside("", &format!(".wrun-backup.{number}"));
+            match fs::hard_link(&backup, &name) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(&name, "make it")(error)),
+                Ok(()) => {
+                    self.remove_backup()?;
+                    return Ok(format!("An older backup is now {}.", name.display()));
+                }
+            }
+        }
+        let error = std::io::Error::from(ErrorKind::AlreadyExists);
+        Err(failed(&backup, "keep one more old backup; remove some")(error))
+    }
+
+    /// A name in the file's directory.
+    fn beside(&self, before: &str, after: &str) -> PathBuf {
+        let mut name = std::ffi::OsString::from(before);
+        name.push(self.path.file_name().unwrap_or_default());
+        name.push(after);
+        self.path.with_file_name(name)
+    }
+
+    /// Makes sure that the names are on the disk.
+    fn sync(&self) -> Result<(), InstallError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed(directory, "write it to the disk"))
+    }
+}
+
+/// The directory of `path`, made where it is missing.
+fn directory(path: &Path) -> Result<&Path, InstallError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    made.map_err(failed(directory, "make the directory"))?;
+    Ok(directory)
+}
+
+/// Waits until nobody else of us changes a file of the directory.
+fn lock(directory: &Path) -> Result<File, InstallError> {
+    let file = File::open(directory).map_err(failed(directory, "open it"))?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => {
+                result.map_err(|error| failed(directory, "lock it")(error.into()))?;
+                return Ok(file);
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, InstallError> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path, "read it")(error)),
+    };
+    let metadata = file.metadata().map_err(failed(path, "read it"))?;
+    let content = |reason: &str| InstallError::Content {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(content("it is no file of at most 4 MiB"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST)
+        .read_to_end(&mut bytes)
+        .map_err(failed(path, "read it"))?;
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| content("it is not UTF-8"))
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> InstallError {
+    let path = path.to_owned();
+    move |source| {
+        let denied = source.kind() == ErrorKind::PermissionDenied;
+        let advice = if denied {
+            " (this needs root, as with sudo)"
+        } else {
+            ""
+        };
+        InstallError::File {
+            path,
+            action,
+            advice,
+            source,
+        }
+    }
+}
