@@ -42,4 +42,6 @@ pub mod install;
 
 pub mod trial;
 
+pub mod doctor;
+
 pub mod cli;

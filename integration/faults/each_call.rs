@@ -42,8 +42,7 @@ const ONLY_LOOK: &str = "read,pread64,readv,close,fstat,newfstatat,statx,lseek,m
      clock_gettime,access,faccessat,faccessat2,pidfd_open,getxattr,recvmsg,recvfrom,getsockname,getpeername";
 
 /// Runs the runtime with `args` and kills it before the `count`th call that can change something, if it comes so far.
-fn killed_before(container: &Container, count: usize, args: &[String]) -> Output {
-    let case = container.case;
+pub fn killed_before(case: &Case, count: usize, args: &[String]) -> Output {
     let set = |action: &str, more: &str| format!("{action}=!{ONLY_LOOK}{more}");
     let tracer = [
         "strace",
@@ -69,7 +68,7 @@ fn survives(container: &Container, prepare: impl Fn(&Container), args: impl Fn(&
     let args = args(container);
     for count in 1.. {
         prepare(container);
-        let output = killed_before(container, count, &args);
+        let output = killed_before(case, count, &args);
         let last = || std::fs::read_to_string(case.path("calls")).unwrap_or_default();
         if output.code() != 128 + 9 {
             output.ok();
@@ -232,7 +231,7 @@ fn commands_that_only_look_killed_at_each_call(case: &Case) {
         container.run_detached();
         let args = on(words)(&container);
         for count in 1.. {
-            let output = killed_before(&container, count, &args);
+            let output = killed_before(case, count, &args);
             assert_eq!(container.status(), "running", "{output}");
             if output.code() != 128 + 9 {
                 output.ok();

@@ -1,7 +1,7 @@
 //! Ends at the wrong moment, and many at once: after any of them a forced delete leaves nothing, and the id can
 //! be used again.
 
-mod each_call;
+pub mod each_call;
 
 use std::process::{Command, Stdio};
 

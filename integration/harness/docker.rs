@@ -106,6 +106,11 @@ impl Daemon {
         daemon
     }
 
+    /// Where it listens, as DOCKER_HOST has it.
+    pub fn address(&self) -> String {
+        format!("unix://{}", text(&self.dir.join("socket")))
+    }
+
     /// Makes an image of what `fill` puts into a directory.
     fn import(&self, name: &str, change: &str, fill: impl FnOnce(&Path)) {
         let root = self.dir.join("image");
@@ -132,9 +137,7 @@ impl Daemon {
     /// The command `docker ARGUMENTS` for this daemon.
     fn client(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command
-            .arg("--host")
-            .arg(format!("unix://{}", text(&self.dir.join("socket"))));
+        command.arg("--host").arg(self.address());
         command
             .args(arguments)
             .stdin(Stdio::null())
@@ -213,7 +216,7 @@ impl<'case> Docker<'case> {
     pub fn on(case: &'case Case, daemon: &Daemon) -> Self {
         Docker {
             case,
-            host: format!("unix://{}", text(&daemon.dir.join("socket"))),
+            host: daemon.address(),
             config: daemon.dir.join("client"),
             network: read(&daemon.dir.join("pid")).trim().to_owned(),
             runtime: None,

@@ -8,6 +8,7 @@ mod checkpoint;
 mod completion;
 mod create;
 mod delete;
+mod doctor;
 mod events;
 mod exec;
 mod features;
@@ -109,6 +110,7 @@ commands! {
     completion: Completion,
     create: Create,
     delete: Delete,
+    doctor: Doctor,
     events: Events,
     exec: Exec,
     features: Features,

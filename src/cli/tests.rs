@@ -92,6 +92,8 @@ const RUNC: &[(&str, &str)] = &[
         "bundle -b config -f console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds no-subreaper",
     ),
     ("delete", "force -f regex -r"),
+    // runc has no such command.
+    ("doctor", ""),
     ("events", "interval stats"),
     (
         "exec",
@@ -194,6 +196,7 @@ fn what_engines_call_is_read() {
         "wrun events --interval=100ms ID",
         "wrun update --resources - ID",
         "wrun update --memory -1 --memory-swap=-1 --cpu-quota -1 --pids-limit -1 ID",
+        "wrun doctor --format json",
         "wrun install docker --dry-run",
         "wrun install crio --undo --config F --no-check",
         "wrun install containerd --default --program P --restart",

@@ -14,6 +14,9 @@ use super::Guest;
 /// What both programs write.
 pub(super) const MESSAGE: &str = "a container of wrun ran\n";
 
+/// On which every container has something mounted.
+const PLACES: [&str; 3] = ["dev", "proc", "sys"];
+
 /// Where the native program is loaded, and where in its file its code begins.
 const BASE: u64 = 0x40_0000;
 const CODE: usize = 64 + 2 * 56;
@@ -21,6 +24,10 @@ const CODE: usize = 64 + 2 * 56;
 /// Writes the root file system.
 pub(super) fn write(rootfs: &Path) -> io::Result<()> {
     fs::create_dir(rootfs)?;
+    // A container with other ids cannot make the places of its mounts in a directory of ours.
+    for name in PLACES {
+        fs::create_dir(rootfs.join(name))?;
+    }
     for guest in Guest::ALL {
         let path = rootfs.join(&guest.entry()[1..]);
         fs::write(&path, program(guest)?)?;

@@ -65,17 +65,34 @@ pub enum TrialError {
 /// # Errors
 /// [`TrialError`]: what the program said.
 pub fn run(program: &Path, guest: Guest, host: &Host) -> Result<(), TrialError> {
+    run_with(program, guest, host, |_, _| {})
+}
+
+/// [`run`], with a config.json that `edit` has changed; it is told the bundle's directory.
+///
+/// # Errors
+/// [`TrialError`]: what the program said.
+pub fn run_with(
+    program: &Path,
+    guest: Guest,
+    host: &Host,
+    edit: impl FnOnce(&mut Value, &Path),
+) -> Result<(), TrialError> {
     let prepare = |action| move |source| TrialError::Prepare { action, source };
     let directory = Directory::new().map_err(prepare("make a directory"))?;
     let rootfs = directory.path().join("rootfs");
     image::write(&rootfs).map_err(prepare("write a root file system"))?;
-    let config = config(guest, host).to_string();
-    std::fs::write(directory.path().join("config.json"), config).map_err(prepare("write config.json"))?;
+    let mut config = config(guest, host);
+    edit(&mut config, directory.path());
+    std::fs::write(directory.path().join("config.json"), config.to_string())
+        .map_err(prepare("write config.json"))?;
 
     let mut command = Command::new(program);
     let id = format!("wrun-trial-{}", std::process::id());
     let option = |name: &str, path: &Path| [OsString::from(name), path.as_os_str().to_owned()];
     command.args(option("--root", &directory.path().join("state")));
+    // So that standard error has the reason alone.
+    command.args(option("--log", &directory.path().join("log")));
     command
         .arg("run")
         .args(option("--bundle", directory.path()))
