@@ -101,6 +101,10 @@ fn without_a_capability(case: &Case) {
     );
     output.code_is(1);
     assert_eq!(finding(&findings, "native")["state"], "missing");
+    assert!(
+        !findings.iter().any(|finding| finding["check"] == "memory limit"),
+        "{findings:#?}"
+    );
     let capabilities = finding(&findings, "capabilities");
     assert!(
         capabilities["found"]

@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         ours(test!(what_cannot_be_read_is_left_alone)),
         ours(test!(without_rights_nothing_changes)),
         ours(test!(a_runtime_that_does_not_work_is_not_installed)),
+        ours(test!(restart_is_systemd_s)),
         ours(test!(full_disk)),
         ours(test!(killed_at_each_call)).needs(Need::Strace),
         ours(test!(undo_killed_at_each_call)).needs(Need::Strace),
@@ -300,6 +301,35 @@ fn a_runtime_that_does_not_work_is_not_installed(case: &Case) {
         &["/etc/passwd is no executable"],
     );
     assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
+}
+
+/// A stand-in for systemctl tells what it was asked.
+fn restart_is_systemd_s(case: &Case) {
+    let config = Config::new(case);
+    let programs = case.dir.join("programs");
+    fs::create_dir(&programs).expect("a directory");
+    let systemctl = programs.join("systemctl");
+    let asked = case.dir.join("asked");
+    let script = |end: &str| format!("#!/bin/sh\necho \"$*\" >> {}\n{end}\n", asked.display());
+    let call = |words: &[&str]| {
+        let arguments = config.arguments(words);
+        let mut command = case.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+        case.finish(command)
+    };
+    fs::write(&systemctl, script("exit 0")).expect("a script");
+    fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    call(&[]).ok();
+    assert!(!asked.exists(), "nothing is restarted unasked");
+    call(&["--restart"]).ok();
+    call(&["--undo", "--restart", "--dry-run"]).ok();
+    assert_eq!(read(&asked), "reload docker\n");
+    fs::write(&systemctl, script("exit 1")).expect("a script");
+    case.names(
+        &call(&["--undo", "--restart"]).code_is(1),
+        &["systemctl reload docker failed"],
+    );
+    assert_eq!(config.text(), DAEMON_JSON);
 }
 
 /// A tmpfs of a few pages in a mount namespace of the test's own: what was there is there afterwards, and all of it.

@@ -24,6 +24,7 @@ mod machine;
 mod namespaces;
 mod nested;
 mod notify;
+mod package;
 mod process;
 mod properties;
 mod rootfs;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     suite.add("docker::wasm", engines::docker::wasm_tests());
     suite.add("install", install::tests());
     suite.add("doctor", doctor::tests());
+    suite.add("package", package::tests());
     suite.add("rootless", rootless::tests());
     suite.add("errors", errors::tests());
     suite.add("features", features::tests());

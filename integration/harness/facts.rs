@@ -62,6 +62,8 @@ pub enum Need {
     Podman,
     /// Buildah.
     Buildah,
+    /// cargo-deb, which makes Debian packages, and dpkg.
+    CargoDeb,
     /// systemd is process 1, so that its scopes can be asked for.
     Systemd,
     /// A user who is not root has a systemd of his own, with the memory and pids controllers.
@@ -188,6 +190,7 @@ impl Need {
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
             Need::Podman => absent(&["podman", "conmon"]),
             Need::Buildah => absent(&["buildah"]),
+            Need::CargoDeb => absent(&["cargo-deb", "dpkg"]),
             Need::Containerd => absent(&["containerd", "containerd-shim-runc-v2", "ctr"]),
             Need::Systemd => unless(
                 Path::new("/run/systemd/system").exists(),

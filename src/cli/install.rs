@@ -199,7 +199,7 @@ impl Install {
         }
         let status = Command::new(words[0]).args(&words[1..]).status();
         if !status.with_context(|| format!("cannot run {command}"))?.success() {
-            bail!("{command} failed; --undo takes the change back");
+            bail!("{command} failed; the configuration is changed all the same");
         }
         write_stdout(format!("Done: {command}\n").as_bytes())?;
         Ok(true)
@@ -225,7 +225,15 @@ fn part(engine: install::Engine, program: &Path, default: bool, host: &Host) -> 
 /// Runs containers through the engine, and says what came of it.
 fn check(engine: install::Engine, program: &Path, config: &Path, reloaded: bool) -> anyhow::Result<()> {
     let title = engine.title();
-    let text = match trial::engine::run(engine, program, config)? {
+    let outcome = trial::engine::run(engine, program, config);
+    let outcome = outcome.with_context(|| {
+        format!(
+            "{} is written; wrun install {} --undo takes it back",
+            config.display(),
+            engine.name()
+        )
+    });
+    let text = match outcome? {
         Outcome::Ran => format!("A native and a Wasm container have run through {title}.\n"),
         Outcome::RanBut(but) => {
             format!("A native and a Wasm container have run through {title}; not tried: {but}.\n")

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::{Check, Surroundings, Verdict, check};
 use crate::trial::{self, Guest, TrialError};
 
-const AREA: &str = "containers";
+pub(super) const AREA: &str = "containers";
+/// The check without which the others of this area mean nothing.
+pub(super) const NATIVE: &str = "native";
 
 pub(super) const CHECKS: &[Check] = &[
-    check(AREA, "native", native),
+    check(AREA, NATIVE, native),
     check(AREA, "Wasm", wasm),
     check(AREA, "memory limit", |here| {
         limit(here, "memory", json!({ "memory": { "limit": 100_000_000 } }))

@@ -113,6 +113,11 @@ fn namespace(here: &Surroundings, flag: i32, file: &str) -> Option<Verdict> {
     let most = std::fs::read_to_string(format!("/proc/sys/user/max_{file}_namespaces"));
     Some(match in_child(|| enter(here, flag)) {
         Ok(()) => Verdict::ok("can be made"),
+        Err(Errno::PERM) => Verdict::missing(
+            Errno::PERM.to_string(),
+            "containers that have one do not run",
+            "CAP_SYS_ADMIN, see capabilities below; users without it need user namespaces",
+        ),
         Err(error) => Verdict::missing(
             format!("{error}; at most {}", most.as_deref().map_or("none", str::trim)),
             "containers that have one do not run",

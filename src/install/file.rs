@@ -14,6 +14,17 @@ const LARGEST: u64 = 4 << 20;
 /// How many old backups are kept at most under names of their own.
 const BACKUPS: u32 = 100;
 
+/// What becomes of what was in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is the backup; another one that is there gets a name with a number.
+    Always,
+    /// It is the backup if there is none: the file knows us, and an older backup is from before that.
+    Unless,
+    /// It was ours alone, made where there was no file.
+    Never,
+}
+
 /// A configuration's file, which need not exist.
 pub(super) struct Target {
     /// Without symbolic links, so that one is not replaced by a file.
@@ -71,26 +82,24 @@ impl Target {
         )
     }
 
-    /// Replaces what is in it and keeps what was: as the backup, unless the file has our part already (`known`) and
-    /// there is a backup. What there is to tell of that.
-    pub(super) fn replace(&self, text: &str, known: bool) -> Result<Vec<String>, InstallError> {
+    /// Replaces what is in it and keeps what was as `keep` says. What there is to tell of that.
+    pub(super) fn replace(&self, text: &str, keep: Keep) -> Result<Vec<String>, InstallError> {
         let mut notes = Vec::new();
         let new = self.prepare(text)?;
-        let before = self.read()?;
-        let made = match (&before, self.backup()?) {
-            (None, None) => false,
-            (Some(_), Some(_)) if known => false,
-            (before, Some(backup)) if before.as_ref() == Some(&backup) => false,
-            (before, backup) => {
-                if backup.is_some() {
-                    notes.push(self.put_aside()?);
-                }
-                if before.is_some() {
-                    self.keep()?;
-                }
-                before.is_some()
-            }
+        let (before, backup) = (self.read()?, self.backup()?);
+        let kept = match keep {
+            // The same content: of an installation that was killed.
+            Keep::Always => before == backup,
+            Keep::Unless => backup.is_some(),
+            Keep::Never => true,
         };
+        if !kept && backup.is_some() {
+            notes.push(self.put_aside()?);
+        }
+        let made = !kept && before.is_some();
+        if made {
+            self.keep()?;
+        }
         if let Err(error) = fs::rename(&new, &self.path) {
             let _ = fs::remove_file(&new); // The error of renaming is the one to tell.
             if made {

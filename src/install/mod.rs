@@ -21,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use edit::{NAME, Part};
+use file::Keep;
 
 /// An engine whose configuration we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,11 +173,16 @@ pub fn install(engine: Engine, path: &Path, part: &Part, dry_run: bool) -> Resul
     if change.diff.is_empty() || dry_run {
         return Ok(change);
     }
-    let known = match before.as_deref() {
-        Some(text) => edit::found(engine, text).map_err(content)?.is_some(),
-        None => false,
+    let own = match before.as_deref() {
+        Some(text) => edit::found(engine, text).map_err(content)?,
+        None => None,
     };
-    change.notes.extend(target.replace(&after, known)?);
+    let keep = match own {
+        None => Keep::Always,
+        Some(own) if edit::insert(engine, None, &own).ok() == before => Keep::Never,
+        Some(_) => Keep::Unless,
+    };
+    change.notes.extend(target.replace(&after, keep)?);
     Ok(change)
 }
 
