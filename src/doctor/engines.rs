@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Check, Surroundings, Verdict, check};
+use crate::criu::{Feature, Program};
 use crate::install::{self, Engine};
 use crate::trial::find_program;
 use crate::workload::wasm::{self, Cache};
@@ -12,6 +13,7 @@ const AREA: &str = "surroundings";
 pub(super) const CHECKS: &[Check] = &[
     check(AREA, "cache of compiled code", cache),
     check(AREA, "wrun-wasm", link),
+    check(AREA, "CRIU", criu),
     check(AREA, "Docker", |here| engine(here, Engine::Docker)),
     check(AREA, "containerd", |here| engine(here, Engine::Containerd)),
     check(AREA, "Podman", |here| engine(here, Engine::Podman)),
@@ -56,6 +58,29 @@ fn link(here: &Surroundings) -> Option<Verdict> {
             format!("{} is not this wrun ({})", path.display(), own.display()),
             "Wasm images that an engine gives to wrun-wasm run by another version",
             format!("ln -sf {} {}", own.display(), path.display()),
+        ),
+    })
+}
+
+/// What dumps and restores processes; it is asked itself what it can do on this kernel.
+fn criu(_: &Surroundings) -> Option<Verdict> {
+    let program = match Program::find() {
+        Ok(program) => program,
+        Err(error) => {
+            let cost = "checkpoint and restore do not work";
+            return Some(Verdict::limited(
+                crate::process::chain(&error),
+                cost,
+                "the package criu",
+            ));
+        }
+    };
+    Some(match program.require(Feature::MemoryTracking) {
+        Ok(()) => Verdict::ok("answers"),
+        Err(error) => Verdict::limited(
+            crate::process::chain(&error),
+            "checkpoint --pre-dump does not work",
+            "a kernel with CONFIG_MEM_SOFT_DIRTY, or a newer CRIU",
         ),
     })
 }
