@@ -17,6 +17,8 @@ pub fn tests() -> Vec<Test> {
         test!(arguments_and_environment).covers(&[
             "hooks.{prestart,createRuntime,createContainer,startContainer,poststart,poststop}.{path,args,env}",
         ]),
+        test!(environment_where_none_is_given),
+        test!(signals_have_names_in_errors),
         test!(several_of_one_kind_run_in_order),
         test!(network_can_be_set_up_by_prestart),
         test!(timeout_ends_each_hook_of_create)
@@ -212,6 +214,38 @@ fn arguments_and_environment(case: &Case) {
         };
         assert_eq!(container.read(&file), "zero|one one|1\nA=1\nB=2 2\n", "{kind}");
     }
+}
+
+fn environment_where_none_is_given(case: &Case) {
+    let container = case.container_with(&["/bin/true"], |config| {
+        config["process"]["env"] = json!(["ONE=two"]);
+        config["hooks"]["createRuntime"] = json!([{
+            "path": "/bin/sh", "args": ["sh", "-c", format!("echo $FROM_THE_CALLER >{}", case.path("log"))]
+        }]);
+        config["hooks"]["startContainer"] = json!([{
+            "path": "/bin/sh", "args": ["sh", "-c", "echo $ONE $FROM_THE_CALLER$HOME >/log"]
+        }]);
+    });
+    let mut run = container.command("run", &[]);
+    run.env("FROM_THE_CALLER", "three");
+    case.finish(run).ok();
+    let log = fs::read_to_string(case.dir.join("log")).expect("the log");
+    assert_eq!(log, "three\n");
+    // runc before 1.2 has no HOME for them.
+    let in_container = container.read("log");
+    assert!(
+        in_container == "two /root\n" || !case.runtime.ours,
+        "{in_container}"
+    );
+    assert!(in_container.starts_with("two"), "{in_container}");
+}
+
+fn signals_have_names_in_errors(case: &Case) {
+    let container = case.container_with(&["true"], |config| {
+        config["hooks"]["startContainer"] = json!([hook("startContainer", "kill -SYS $$")]);
+    });
+    let output = container.run().code_is(1);
+    assert!(output.stderr.contains("signal: bad system call"), "{output}");
 }
 
 fn several_of_one_kind_run_in_order(case: &Case) {

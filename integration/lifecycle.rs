@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::command::{LIMIT, eventually, wait_for_exit};
+use crate::harness::command::{LIMIT, eventually, pid, wait_for_exit};
 use crate::harness::{Case, Container, Test, leaks, test};
 
 pub fn tests() -> Vec<Test> {
@@ -36,6 +36,8 @@ pub fn tests() -> Vec<Test> {
         test!(kill_of_an_unknown_signal_fails),
         test!(kill_of_a_stopped_container_fails),
         test!(kill_all_ends_processes_without_a_pid_namespace),
+        test!(kill_reaches_those_whose_first_process_is_gone).wrun_only("runc does so from 1.2 on"),
+        test!(kill_ends_a_created_container),
         test!(pause_and_resume),
         test!(pause_of_a_created_container_is_refused),
         test!(delete_force_of_a_paused_container),
@@ -284,6 +286,32 @@ pub fn kill_all_ends_processes_without_a_pid_namespace(case: &Case) {
     case.call(&["kill", "--all", &container.id, "KILL"]).ok();
     assert!(wait_for_exit(child, LIMIT), "a child survived kill --all");
     container.wait_for("stopped");
+}
+
+fn kill_reaches_those_whose_first_process_is_gone(case: &Case) {
+    let script = "sleep 100 & echo $! >/child; exec sleep 100";
+    let container = case.script_with(script, |config| {
+        crate::harness::bundle::remove_namespace(config, "pid");
+    });
+    container.run_detached();
+    let child = container.wait_for_file("child").trim().parse().expect("a pid");
+    rustix::process::kill_process(pid(container.pid()), rustix::process::Signal::KILL).expect("it lives");
+    container.wait_for("stopped");
+    case.names(&container.kill("TERM").code_is(1), &["not running"]);
+    container.kill("KILL").ok();
+    assert!(wait_for_exit(child, LIMIT), "a child survived kill");
+    case.names(&container.kill("KILL").code_is(1), &["not running"]);
+}
+
+/// Its process is pid 1, for which the kernel drops signals without a handler.
+fn kill_ends_a_created_container(case: &Case) {
+    for signal in ["TERM", "INT", "HUP"] {
+        let container = case.container(&["sleep", "100"]);
+        container.create();
+        container.kill(signal).ok();
+        container.wait_for("stopped");
+        container.delete();
+    }
 }
 
 fn pause_and_resume(case: &Case) {

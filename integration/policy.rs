@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The rooms in the order of src/lib.rs, a line for each level. A room uses only rooms of the levels above its
 /// own; those of one level know nothing of each other.
 const LEVELS: [&[&str]; 11] = [
-    &["sys"],
+    &["reason", "sys"],
     &["bundle", "host", "spec"],
     &["plan"],
     &["cgroup", "console", "hooks", "rdt", "rootfs", "security", "state"],

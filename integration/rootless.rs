@@ -16,6 +16,8 @@ pub fn tests() -> Vec<Test> {
         test!(run),
         test!(lifecycle),
         test!(exec),
+        test!(exec_before_the_start),
+        test!(kill_all_of_a_stopped_container),
         test!(state_is_in_the_user_s_runtime_directory),
         test!(files_belong_to_the_user),
         test!(limits_without_a_cgroup_are_refused),
@@ -251,7 +253,46 @@ fn limits_without_a_cgroup_are_refused(case: &Case) {
         config["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 } });
     });
     let output = user.call(&["run", "--bundle", &container.bundle(), &container.id]);
-    case.names(&output.code_is(1), &["cgroup"]);
+    case.names(&output.code_is(1), &["container could not join or create cgroup"]);
+    case.nothing_left();
+}
+
+/// And without anything of the host's within its reach.
+fn exec_before_the_start(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["sleep", "100"], |_| {});
+    user.call(&["create", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let script = "ls -l /proc/1/fd | sed -n 's/.* -> //p' | sort -u";
+    let output = user.call(&["exec", &container.id, "sh", "-c", script]).ok();
+    if case.runtime.ours {
+        let known = |line: &str| {
+            let base = line.rsplit('/').next().unwrap_or_default();
+            ["null", "gate", "result"].contains(&base) || line.contains("/run-")
+        };
+        let foreign: Vec<_> = output.lines().into_iter().filter(|line| !known(line)).collect();
+        assert!(foreign.len() <= 2, "{foreign:?}");
+        assert!(
+            !output.stdout.contains("/proc") && !output.stdout.contains("/sys"),
+            "{output}"
+        );
+    }
+    user.call(&["start", &container.id]).ok();
+    user.call(&["delete", "--force", &container.id]).ok();
+    case.nothing_left();
+}
+
+fn kill_all_of_a_stopped_container(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["true"], |_| {});
+    user.call(&["run", "--detach", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    eventually("it has stopped", || {
+        let state = user.call(&["state", &container.id]).ok().json();
+        (state["status"] == "stopped").then_some(())
+    });
+    user.call(&["kill", "--all", &container.id, "KILL"]).ok();
+    user.call(&["delete", &container.id]).ok();
     case.nothing_left();
 }
 

@@ -1,5 +1,7 @@
 //! Runs the hooks of a container (runtime spec, config.md "POSIX-platform Hooks"): each in order, the state on
-//! its stdin, argv and environment exactly as given, until one fails or overruns its time.
+//! its stdin, argv and environment exactly as given, until one fails or overruns its time. Where config.json
+//! gives no environment, it is as with runc that of whoever runs the hook: the runtime's own, the program's for
+//! startContainer, none for createContainer.
 //!
 //! Used by the runtime in its own namespaces and by init inside the container's, there perhaps under the
 //! container's seccomp filter. So it starts no thread and needs no /proc: one poll(2) loop over the output
@@ -23,6 +25,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::plan::{Hook, HookOutput};
+use crate::reason;
 
 /// How much of each of a hook's outputs goes into an error; the rest is read and thrown away.
 const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -39,7 +42,7 @@ pub enum HookError {
         source: io::Error,
     },
 
-    /// `status` in the words of Go's os/exec, as runc prints it: `exit status 1`, `signal: 9`.
+    /// `status` in the words of Go's os/exec, as runc prints it: `exit status 1`, `signal: killed`.
     #[error("error running {stage} hook #{index}: {status}, stdout: {stdout}, stderr: {stderr}")]
     Failed {
         stage: String,
@@ -162,6 +165,19 @@ pub fn run_all(hooks: &[Hook], state_json: &[u8], setting: Setting<'_>) -> Vec<H
     hooks.iter().enumerate().filter_map(failure).collect()
 }
 
+/// The hooks with an environment for those that are given none, or an empty one.
+pub fn with_default_env(hooks: &[Hook], env: &[String]) -> Vec<Hook> {
+    let given = |hook: &Hook| hook.env.as_ref().is_some_and(|env| !env.is_empty());
+    let with_env = |hook: &Hook| Hook {
+        env: Some(env.to_vec()),
+        ..hook.clone()
+    };
+    hooks
+        .iter()
+        .map(|hook| if given(hook) { hook.clone() } else { with_env(hook) })
+        .collect()
+}
+
 fn run_one(hook: &Hook, state_json: &[u8], index: usize, setting: Setting<'_>) -> Result<(), HookError> {
     let (stage, path) = (setting.stage.to_string(), hook.path.clone());
     let mut child = match command(hook, state_json, setting).and_then(|mut command| command.spawn()) {
@@ -217,9 +233,11 @@ fn command(hook: &Hook, state: &[u8], setting: Setting<'_>) -> io::Result<Comman
     if let [name, arguments @ ..] = hook.args.as_slice() {
         command.arg0(name).args(arguments);
     }
-    command.env_clear();
-    // An entry without `=` names no variable: no program could find it.
-    command.envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    if let Some(env) = &hook.env {
+        command.env_clear();
+        // An entry without `=` names no variable: no program could find it.
+        command.envs(env.iter().filter_map(|variable| variable.split_once('=')));
+    }
     if let Some(cwd) = setting.cwd {
         command.current_dir(cwd);
     }
@@ -372,8 +390,14 @@ fn nonblocking(pipe: &impl AsFd) -> io::Result<()> {
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) if status.core_dumped() => format!("signal: {signal} (core dumped)"),
-        (None, signal) => format!("signal: {}", signal.unwrap_or_default()),
+        (None, signal) => {
+            let dumped = if status.core_dumped() {
+                " (core dumped)"
+            } else {
+                ""
+            };
+            format!("signal: {}{dumped}", reason::signal(signal.unwrap_or_default()))
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod reason;
 pub mod sys;
 
 pub mod bundle;

@@ -47,6 +47,7 @@ pub fn tests() -> Vec<Test> {
             "linux.resources.devices.{allow,type,major,minor,access}",
             "linux.resources.devices.type=c",
         ]),
+        test!(rule_for_all_devices_may_name_less_than_all_access),
         test!(zero_and_minus_one_are_no_limits).needs(Need::CgroupV1),
         test!(unified_on_v1_is_refused)
             .covers(&["linux.resources.unified"])
@@ -373,6 +374,17 @@ fn device_is_denied(case: &Case) {
 fn device_is_allowed(case: &Case) {
     let output = makes_a_device(case, true).run().ok();
     assert_eq!(output.stdout, "opened\n");
+}
+
+fn rule_for_all_devices_may_name_less_than_all_access(case: &Case) {
+    let container = makes_a_device(case, false);
+    container.edit(|config| {
+        let rules = config["linux"]["resources"]["devices"]
+            .as_array_mut()
+            .expect("rules");
+        rules.push(json!({ "allow": true, "type": "a", "access": "rw" }));
+    });
+    assert_eq!(container.run().ok().stdout, "opened\n");
 }
 
 /// What Docker writes where nothing was asked for.

@@ -72,7 +72,7 @@ fn full_state_directory(case: &Case) {
     mount_state(case, "size=4k,mode=700");
     let _ = fs::write(case.root.join("filler"), [0; 8192]); // It does not fit, and need not.
     let output = container.try_create(&[]).code_is(1);
-    case.names(&output, &[case.root.to_str().expect("UTF-8"), "No space left"]);
+    case.names(&output, &[case.root.to_str().expect("UTF-8"), "no space left"]);
     assert_eq!(
         fs::read_dir(&case.root).expect("the directory").count(),
         1,
@@ -83,7 +83,7 @@ fn full_state_directory(case: &Case) {
     // No inode for a directory.
     mount_state(case, "nr_inodes=1,mode=700");
     let output = container.try_create(&[]).code_is(1);
-    case.names(&output, &[case.root.to_str().expect("UTF-8"), "No space left"]);
+    case.names(&output, &[case.root.to_str().expect("UTF-8"), "no space left"]);
     unmount_state(case);
     case.nothing_left();
 }
@@ -92,7 +92,7 @@ fn readonly_state_directory(case: &Case) {
     let container = case.container(&["true"]);
     mount_state(case, "ro");
     let output = container.try_create(&[]).code_is(1);
-    case.names(&output, &[case.root.to_str().expect("UTF-8"), "Read-only"]);
+    case.names(&output, &[case.root.to_str().expect("UTF-8"), "read-only"]);
     unmount_state(case);
     case.nothing_left();
 }

@@ -126,7 +126,7 @@ fn no_bundle(case: &Case) {
 fn missing_rootfs(case: &Case) {
     let container = case.container(&["true"]);
     fs::remove_dir_all(container.rootfs("")).expect("it was there");
-    refused(&container, &["rootfs", "No such file"]);
+    refused(&container, &["rootfs", "no such file"]);
     fs::write(container.rootfs("").with_file_name("rootfs"), "a file").expect("it");
     refused(&container, &["rootfs"]);
 }

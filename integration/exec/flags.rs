@@ -324,6 +324,12 @@ fn cgroup_flag(case: &Case) {
     );
     let refused = container.exec_with(&["--cgroup", "../../escape"], &["true"]);
     assert!(!refused.status.success(), "{refused}");
+    assert!(refused.stderr.contains(" is not a sub cgroup path"), "{refused}");
+    let missing = container.exec_with(&["--cgroup", "pids:none"], &["true"]);
+    assert!(!missing.status.success(), "{missing}");
+    for words in ["adding pid", "/none/cgroup.procs: no such file"] {
+        assert!(missing.stderr.contains(words), "{missing}");
+    }
 }
 
 fn cgroup_flag_with_an_unknown_controller(case: &Case) {

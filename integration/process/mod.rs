@@ -22,6 +22,11 @@ pub fn tests() -> Vec<Test> {
         test!(no_capabilities)
             .covers(&["process.capabilities.{bounding,permitted,effective,inheritable,ambient}"]),
         test!(bounding_set_holds_for_root),
+        test!(ambient_capability_that_is_not_inheritable_is_warned_of)
+            .wrun_only("runc before 1.3 passes over it in silence"),
+        test!(cpus_of_the_caller_do_not_bind)
+            .needs(Need::TwoCpus)
+            .wrun_only("runc does so from 1.4 on, before it was the kernel's, up to 6.1"),
         test!(rlimits).covers(&["process.rlimits.{type,soft,hard}"]),
         test!(rlimit_above_the_hard_limit)
             .covers(&["process.rlimits.hard"])
@@ -154,6 +159,44 @@ fn bounding_set_holds_for_root(case: &Case) {
     let container = case.container_with(&["chown", "1000", "/tmp"], |_| {});
     let output = container.run().code_is(1);
     assert!(output.stderr.contains("Operation not permitted"), "{output}");
+}
+
+fn ambient_capability_that_is_not_inheritable_is_warned_of(case: &Case) {
+    let container = case.container_with(&["cat", "/proc/self/status"], |config| {
+        config["process"]["capabilities"] = json!({
+            "bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]
+        });
+    });
+    let output = container.run().ok();
+    let warning = "can't raise ambient capability CAP_CHOWN: ";
+    assert!(output.stderr.contains(warning), "{output}");
+    assert_eq!(status(&output.stdout, "CapAmb"), "0000000000000000");
+}
+
+fn cpus_of_the_caller_do_not_bind(case: &Case) {
+    let bound = |command: Command| {
+        let mut taskset = Command::new("taskset");
+        taskset
+            .args(["-c", "0"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                taskset.env(name, value);
+            }
+        }
+        case.finish(taskset).ok().stdout
+    };
+    let show = ["grep", "Cpus_allowed_list", "/proc/self/status"];
+    let own = std::fs::read_to_string("/proc/self/status").expect("our status");
+    let own = own.lines().find(|line| line.starts_with("Cpus_allowed_list"));
+    let own = format!("{}\n", own.expect("our CPUs"));
+    let container = case.container(&show);
+    assert_eq!(bound(container.command("run", &[])), own);
+    let container = case.container(&["sleep", "1000"]);
+    container.run_detached();
+    let exec = [&["exec", &container.id], show.as_slice()].concat();
+    assert_eq!(bound(case.command(&exec)), own);
 }
 
 /// The soft and hard limit in a line of /proc/self/limits.

@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(unknown_flag_is_refused).covers(&["linux.seccomp.flags"]),
         test!(other_architectures).covers(&["linux.seccomp.architectures"]),
         test!(without_no_new_privileges),
+        test!(calls_of_newer_kernels_may_be_forbidden),
         test!(notifications_are_handed_over).covers(&[
             "linux.seccomp.{listenerPath,listenerMetadata}",
             "linux.seccomp.syscalls.action=SCMP_ACT_NOTIFY",
@@ -185,6 +186,33 @@ fn without_no_new_privileges(case: &Case) {
         },
     );
     assert_eq!(container.run().ok().stdout, "NoNewPrivs:\t0\nSeccomp:\t2\n");
+}
+
+/// The filter is in force while the runtime still looks for the program.
+fn calls_of_newer_kernels_may_be_forbidden(case: &Case) {
+    for errno in [38, 1] {
+        for program in ["true", "/tools/true"] {
+            let container = case.container_with(&[program], |config| {
+                config["process"]["noNewPrivileges"] = json!(false);
+                let names = [
+                    "close_range",
+                    "fsopen",
+                    "fsconfig",
+                    "fspick",
+                    "openat2",
+                    "open_tree",
+                    "move_mount",
+                    "mount_setattr",
+                ];
+                filter(
+                    config,
+                    json!([{ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno }]),
+                );
+            });
+            std::os::unix::fs::symlink("bin", container.rootfs("tools")).expect("a link");
+            container.run().ok();
+        }
+    }
 }
 
 fn notifications_are_handed_over(case: &Case) {

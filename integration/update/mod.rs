@@ -209,6 +209,10 @@ fn what_says_nothing_changes_nothing(case: &Case) {
         config["linux"]["resources"]["pids"] = json!({ "limit": 33 });
     });
     update(&container, &[]);
+    update(
+        &container,
+        &["--memory", "", "--cpu-quota", "", "--cpuset-cpus", ""],
+    );
     let nothing = json!({
         "memory": { "limit": 0, "swap": 0, "reservation": 0 },
         "cpu": { "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" },

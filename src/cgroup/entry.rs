@@ -130,7 +130,12 @@ impl Cgroup {
         }
         match self.scope_to_ask_for(&trees)? {
             Some(scope) => Ok(Entry::Scope(scope)),
-            None => of(&mut trees, self.mode),
+            None => {
+                for tree in &mut trees {
+                    tree.open().map_err(join_error)?;
+                }
+                of(&mut trees, self.mode)
+            }
         }
     }
 
@@ -179,6 +184,14 @@ impl Cgroup {
             path,
             source,
         })
+    }
+}
+
+/// For `exec`, a cgroup that cannot be opened is one that cannot be joined.
+fn join_error(error: CgroupError) -> CgroupError {
+    match error {
+        CgroupError::Io { path, source, .. } => CgroupError::Join { path, source },
+        other => other,
     }
 }
 
@@ -232,7 +245,7 @@ pub(super) fn sub_path<'a>(subs: &'a [String], tree: &Tree) -> Result<Option<&'a
             .components()
             .any(|component| !matches!(component, Component::Normal(_)))
         {
-            return Err(refuse("it leads out of it"));
+            return Err(refuse("it leads out of the container's cgroup"));
         }
         return Ok(Some(Path::new(path)));
     }

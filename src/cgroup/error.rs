@@ -16,6 +16,9 @@ pub enum CgroupError {
         path: PathBuf,
         source: io::Error,
     },
+    /// In runc's words, which name the file that processes are written to.
+    #[error("error adding pid to {path}/cgroup.procs", path = path.display())]
+    Join { path: PathBuf, source: io::Error },
     #[error("no cgroup file system is mounted; mount one, or check /proc/self/mountinfo")]
     NotMounted,
     #[error("{property}: cannot write {value:?} to {file}", file = file.display())]
@@ -49,9 +52,14 @@ pub enum CgroupError {
     #[error("{path} could not be frozen", path = path.display())]
     NotFrozen { path: PathBuf },
     #[error(
-        "{property}: the caller may not make a cgroup to set it in; delegate one, or use --systemd-cgroup"
+        "cannot set {what} limit: container could not join or create cgroup for {property}; delegate one, or use \
+         --systemd-cgroup"
     )]
-    NotAllowed { property: String },
+    NotAllowed {
+        what: String,
+        property: String,
+        source: Box<CgroupError>,
+    },
     #[error("the container has no cgroup that can {verb} it")]
     NoTree { verb: &'static str },
     #[error("{path} still has processes in it: {processes:?}", path = path.display())]
@@ -66,7 +74,7 @@ pub enum CgroupError {
     },
     #[error("cannot signal process {pid}")]
     Signal { pid: i32, source: io::Error },
-    #[error("{argument:?} is not a cgroup below the container's: {reason}")]
+    #[error("--cgroup: {argument} is not a sub cgroup path: {reason}")]
     SubCgroup { argument: String, reason: &'static str },
     #[error("systemd {action} of {unit} failed")]
     Systemd {

@@ -116,6 +116,24 @@ impl Cgroup {
     }
 
     fn make_trees(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
+        self.make_directories(plan)
+            .map_err(|error| match plan.settings.first() {
+                Some(setting) if plan.rootless && error.is_permission() => CgroupError::NotAllowed {
+                    what: setting.file.split('.').next().unwrap_or_default().to_owned(),
+                    property: setting.property.clone(),
+                    source: Box::new(error),
+                },
+                _ => error,
+            })?;
+        if self.trees.is_empty() && plan.settings.is_empty() {
+            // The caller may not make one. That is fine where nothing was asked of it, and only there.
+            self.location = Location::None;
+            return Ok(());
+        }
+        self.set_up(plan)
+    }
+
+    fn make_directories(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
         let located = std::mem::take(&mut self.trees);
         match plan.mode {
             CgroupMode::V1 => self.trees = v1::make(plan, located, &mut self.made)?,
@@ -125,17 +143,7 @@ impl Cgroup {
                 }
             }
         }
-        if self.trees.is_empty() {
-            // The caller may not make one. That is fine where nothing was asked of it, and only there.
-            if let Some(setting) = plan.settings.first() {
-                return Err(CgroupError::NotAllowed {
-                    property: setting.property.clone(),
-                });
-            }
-            self.location = Location::None;
-            return Ok(());
-        }
-        self.set_up(plan)
+        Ok(())
     }
 
     fn set_up(&self, plan: &CgroupPlan) -> Result<(), CgroupError> {

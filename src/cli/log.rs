@@ -83,7 +83,7 @@ impl Log {
     /// The error that ended the command, with its causes, once; also on standard error, in plain text, where
     /// the log is a file.
     pub fn report(&self, error: &anyhow::Error) {
-        self.fail(&format!("{error:#}"));
+        self.fail(&crate::reason::chain(error.as_ref()));
     }
 
     /// As [`Self::report`], for an error that is text already.

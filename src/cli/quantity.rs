@@ -39,6 +39,30 @@ pub(super) fn bytes(text: &str) -> Result<i64, String> {
     Ok(size as i64)
 }
 
+/// A value, or none where the text is empty: what a script passes that has nothing to say, and runc takes for the
+/// option not being there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OrNone<T>(pub Option<T>);
+
+impl<T: std::str::FromStr> std::str::FromStr for OrNone<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|value| Self(Some(value)))
+    }
+}
+
+/// [`bytes`], or none where the text is empty.
+pub(super) fn bytes_or_none(text: &str) -> Result<OrNone<i64>, String> {
+    if text.is_empty() {
+        return Ok(OrNone(None));
+    }
+    bytes(text).map(|size| OrNone(Some(size)))
+}
+
 /// A length of time as Go writes it: numbers with units, `1m30s`, `1.5s`, `100ms`; more than none, and at most
 /// the 292 years that Go counts.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -101,6 +125,16 @@ mod tests {
         for wrong in ["", "-2", "M", "1x", "1bb", "1 2", "1.2.3", "99999p", "1mm", "1ki"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_empty_text_is_no_value() {
+        assert_eq!(bytes_or_none(""), Ok(OrNone(None)));
+        assert_eq!(bytes_or_none("1k"), Ok(OrNone(Some(1024))));
+        assert!(bytes_or_none(" ").is_err());
+        assert_eq!("".parse::<OrNone<u64>>(), Ok(OrNone(None)));
+        assert_eq!("7".parse(), Ok(OrNone(Some(7_u64))));
+        assert!("-7".parse::<OrNone<u64>>().is_err());
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{Invocation, log::Log, quantity};
+use super::quantity::{self, OrNone};
+use super::{Invocation, log::Log};
 use crate::container::{self, UpdateOptions, UpdateRequest};
 use crate::spec::update::{BlockIo, Cpu, Limits, Memory, Pids, Schemata};
 
@@ -34,27 +35,27 @@ pub struct Update {
 
     /// Length of the period for which --cpu-quota holds.
     #[arg(long, value_name = "TIME")]
-    cpu_period: Option<u64>,
+    cpu_period: Option<OrNone<u64>>,
 
     /// Processor time in each period; -1 is no limit.
     #[arg(long, value_name = "TIME")]
-    cpu_quota: Option<i64>,
+    cpu_quota: Option<OrNone<i64>>,
 
     /// Processor time that may be saved from periods in which less was used.
     #[arg(long, value_name = "TIME")]
-    cpu_burst: Option<u64>,
+    cpu_burst: Option<OrNone<u64>>,
 
     /// Relative weight of processor time, from 2 to 262144.
     #[arg(long, value_name = "SHARES")]
-    cpu_share: Option<u64>,
+    cpu_share: Option<OrNone<u64>>,
 
     /// Length of the period for which --cpu-rt-runtime holds; cgroup v1 only.
     #[arg(long, value_name = "TIME")]
-    cpu_rt_period: Option<u64>,
+    cpu_rt_period: Option<OrNone<u64>>,
 
     /// Processor time for realtime scheduling in each period; cgroup v1 only.
     #[arg(long, value_name = "TIME")]
-    cpu_rt_runtime: Option<i64>,
+    cpu_rt_runtime: Option<OrNone<i64>>,
 
     /// Processors to run on, as 0-2,7.
     #[arg(long, value_name = "LIST")]
@@ -65,28 +66,28 @@ pub struct Update {
     cpuset_mems: Option<String>,
 
     /// Ignored, as in runc.
-    #[arg(long, value_name = "SIZE", hide = true, value_parser = quantity::bytes)]
-    kernel_memory: Option<i64>,
+    #[arg(long, value_name = "SIZE", hide = true, value_parser = quantity::bytes_or_none)]
+    kernel_memory: Option<OrNone<i64>>,
 
     /// Ignored, as in runc.
-    #[arg(long, value_name = "SIZE", hide = true, value_parser = quantity::bytes)]
-    kernel_memory_tcp: Option<i64>,
+    #[arg(long, value_name = "SIZE", hide = true, value_parser = quantity::bytes_or_none)]
+    kernel_memory_tcp: Option<OrNone<i64>>,
 
     /// Most memory; -1 is no limit.
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
-    memory: Option<i64>,
+    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes_or_none)]
+    memory: Option<OrNone<i64>>,
 
     /// Whether to run only when nothing else wants to (SCHED_IDLE): 1 or 0.
     #[arg(long, value_name = "WHETHER")]
-    cpu_idle: Option<i64>,
+    cpu_idle: Option<OrNone<i64>>,
 
     /// Memory that is left to the container when the host runs short; -1 is all.
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
-    memory_reservation: Option<i64>,
+    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes_or_none)]
+    memory_reservation: Option<OrNone<i64>>,
 
     /// Most memory and swap together; -1 is no limit on swap.
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
-    memory_swap: Option<i64>,
+    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes_or_none)]
+    memory_swap: Option<OrNone<i64>>,
 
     /// Most processes and threads; -1 is no limit.
     #[arg(long, value_name = "NUMBER")]
@@ -120,24 +121,27 @@ impl Update {
     }
 
     fn limits(&self) -> Limits {
+        fn value<T>(option: Option<OrNone<T>>) -> Option<T> {
+            option.and_then(|value| value.0)
+        }
         Limits {
             memory: Memory {
-                limit: self.memory,
-                swap: self.memory_swap,
-                reservation: self.memory_reservation,
-                kernel: self.kernel_memory,
-                kernel_tcp: self.kernel_memory_tcp,
+                limit: value(self.memory),
+                swap: value(self.memory_swap),
+                reservation: value(self.memory_reservation),
+                kernel: value(self.kernel_memory),
+                kernel_tcp: value(self.kernel_memory_tcp),
             },
             cpu: Cpu {
-                shares: self.cpu_share,
-                period: self.cpu_period,
-                quota: self.cpu_quota,
-                burst: self.cpu_burst,
-                realtime_period: self.cpu_rt_period,
-                realtime_runtime: self.cpu_rt_runtime,
-                idle: self.cpu_idle,
-                cpus: self.cpuset_cpus.clone(),
-                mems: self.cpuset_mems.clone(),
+                shares: value(self.cpu_share),
+                period: value(self.cpu_period),
+                quota: value(self.cpu_quota),
+                burst: value(self.cpu_burst),
+                realtime_period: value(self.cpu_rt_period),
+                realtime_runtime: value(self.cpu_rt_runtime),
+                idle: value(self.cpu_idle),
+                cpus: self.cpuset_cpus.clone().filter(|list| !list.is_empty()),
+                mems: self.cpuset_mems.clone().filter(|list| !list.is_empty()),
             },
             block_io: BlockIo {
                 weight: self.blkio_weight,

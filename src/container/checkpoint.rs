@@ -44,7 +44,7 @@ pub fn checkpoint(context: &Context<'_>, options: &CheckpointOptions) -> Result<
         (context.warn)(&format!(
             "cannot remove container {}: {}",
             options.id,
-            crate::process::chain(&error)
+            crate::reason::chain(&error)
         ));
     }
     Ok(())

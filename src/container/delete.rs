@@ -42,7 +42,7 @@ pub(super) fn remove(context: &Context<'_>, entry: &Entry, force: bool) -> Resul
         Err(error @ StateError::Damaged { .. }) if force => {
             (context.warn)(&format!(
                 "{}; only the state directory can be removed",
-                crate::process::chain(&error)
+                crate::reason::chain(&error)
             ));
             return Ok(entry.remove()?);
         }
@@ -112,7 +112,7 @@ pub(super) fn poststop(context: &Context<'_>, record: &Record) {
     let state = HookState::new(record, Status::Stopped).to_json();
     let outputs = hook_outputs(record);
     if let Err(error) = &outputs {
-        (context.warn)(&crate::process::chain(error));
+        (context.warn)(&crate::reason::chain(error));
     }
     let setting = hooks::Setting {
         stage: "poststop",
@@ -120,6 +120,6 @@ pub(super) fn poststop(context: &Context<'_>, record: &Record) {
         outputs: outputs.as_ref().ok(),
     };
     for error in hooks::run_all(&record.poststop, &state, setting) {
-        (context.warn)(&crate::process::chain(&error));
+        (context.warn)(&crate::reason::chain(&error));
     }
 }

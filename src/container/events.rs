@@ -112,7 +112,7 @@ impl<'a> Events<'a> {
             match stats_of(&self.record) {
                 Ok(event) => return Ok(Some(event)),
                 // It may be about to stop, with its cgroup half gone; if not, there is a next time.
-                Err(error) => (self.context.warn)(&crate::process::chain(&error)),
+                Err(error) => (self.context.warn)(&crate::reason::chain(&error)),
             }
         }
         Ok(None)

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::stored::{init_pidfd, permitted, refuse, store};
+use super::stored::{init_pidfd, observe, refuse, store};
 use super::{Context, Error};
 use crate::cgroup::Cgroup;
 use crate::state::{Record, Refused, Status, Verb};
@@ -24,20 +24,36 @@ pub fn kill(context: &Context<'_>, id: &str, signal: i32, all: bool) -> Result<(
         if !record.own_pid_namespace {
             return Err(Error::NoCgroup { id: id.to_owned() });
         }
-        permitted(&entry, Verb::Kill)?;
+        let (_, status) = observe(&entry)?;
+        if status == Status::Stopped {
+            // The namespace has ended with its first process: there is nobody left, as in an empty cgroup.
+            return Ok(());
+        }
+        status.allows(Verb::Kill, id).map_err(refuse(id))?;
         if signal != libc::SIGKILL {
             return signal_namespace(&record, signal);
         }
         // The end of the first process ends all others.
         return signal_init(&record, signal);
     }
-    let (record, _) = permitted(&entry, Verb::Kill)?;
-    signal_init(&record, signal)?;
-    if signal == libc::SIGKILL && !record.own_pid_namespace && !record.placement.paths.is_empty() {
-        // Where the pid namespace is shared, the death of the first process does not end the others.
-        Cgroup::open(&record.placement).signal_all(signal)?;
+    let (record, status) = observe(&entry)?;
+    let others = others(&record, signal);
+    if status == Status::Stopped
+        && let Some(others) = &others
+        && !others.is_empty()?
+    {
+        return Ok(others.signal_all(signal)?);
     }
-    Ok(())
+    status.allows(Verb::Kill, id).map_err(refuse(id))?;
+    signal_init(&record, signal)?;
+    others.map_or(Ok(()), |others| Ok(others.signal_all(signal)?))
+}
+
+/// The cgroup of processes that have to be killed one by one: where the pid namespace is shared, the death of the
+/// first process does not end the others.
+fn others(record: &Record, signal: i32) -> Option<Cgroup> {
+    let shared = !record.own_pid_namespace && !record.placement.paths.is_empty();
+    (signal == libc::SIGKILL && shared).then(|| Cgroup::open(&record.placement))
 }
 
 /// Signals the first process through its pidfd, so that no other process can be meant.

@@ -126,7 +126,7 @@ impl<'a> Making<'a> {
         if self.context.notify_socket.is_some() {
             self.entry.make_notify_directory()?;
         }
-        self.cgroup.make(&self.plan.cgroup)?;
+        self.cgroup.make(&self.plan.cgroup).map_err(Error::MakeCgroup)?;
         self.cgroup_made = true;
         // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
         self.entry.write_config(self.bundle.config())?;
@@ -194,7 +194,7 @@ impl<'a> Making<'a> {
     fn warn_of<E: std::error::Error>(&self, result: Result<(), E>) {
         if let Err(error) = result {
             let id = self.entry.id();
-            (self.context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
+            (self.context.warn)(&format!("container {id}: {}", crate::reason::chain(&error)));
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn each_matching(
     })?;
     for id in ids(context)?.iter().filter(|id| regex.is_found_in(id)) {
         if let Err(error) = act(id) {
-            (context.warn)(&format!("container {id}: {}", crate::process::chain(&error)));
+            (context.warn)(&format!("container {id}: {}", crate::reason::chain(&error)));
         }
     }
     Ok(())

@@ -181,6 +181,8 @@ pub enum Error {
     Protect(#[from] crate::process::ProtectError),
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::CgroupError),
+    #[error("unable to apply cgroup configuration")]
+    MakeCgroup(#[source] crate::cgroup::CgroupError),
     #[error(transparent)]
     Hook(#[from] crate::hooks::HookError),
     #[error(transparent)]
@@ -262,7 +264,7 @@ fn tell_of_oom(context: &Context<'_>, cgroup: &crate::cgroup::Cgroup, before: u6
         (Err(error), _) | (_, Err(error)) => {
             format!(
                 "killed, by the OOM killer or somebody: {}",
-                crate::process::chain(&error)
+                crate::reason::chain(&error)
             )
         }
     };

@@ -330,7 +330,7 @@ impl Place<'_> {
         {
             let user_namespace = self.plan.namespaces.has(Kind::User);
             keyring::join(&self.plan.id, Role::Init { user_namespace })
-                .map_err(|error| process::chain(&error))?;
+                .map_err(|error| crate::reason::chain(&error))?;
         }
         Ok(())
     }

@@ -125,7 +125,7 @@ fn undo(context: &Context<'_>, id: &str, error: Error) -> Error {
     if let Err(another) = delete::destroy(context, id) {
         (context.warn)(&format!(
             "cannot remove container {id}: {}",
-            crate::process::chain(&another)
+            crate::reason::chain(&another)
         ));
     }
     error

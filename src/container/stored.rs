@@ -99,7 +99,7 @@ pub fn list(context: &Context<'_>) -> Result<Vec<Observed>, Error> {
         match state(context, &id) {
             Ok(observed) => all.push(observed),
             Err(Error::State(StateError::NotExist { .. })) => {}
-            Err(error) => (context.warn)(&format!("container {id}: {}", crate::process::chain(&error))),
+            Err(error) => (context.warn)(&format!("container {id}: {}", crate::reason::chain(&error))),
         }
     }
     Ok(all)

@@ -36,7 +36,7 @@ pub fn update(context: &Context<'_>, options: &UpdateOptions) -> Result<(), Erro
         && let Err(second) = cgroup.restore(&old)
     {
         // The first error is the one to report.
-        let reason = crate::process::chain(&second);
+        let reason = crate::reason::chain(&second);
         (context.warn)(&format!("not all limits could be put back: {reason}"));
     }
     changed
@@ -69,7 +69,7 @@ fn change_class(
     if kept.is_err()
         && let Some(Err(second)) = placement.map(|placement| rdt::restore(placement, &old))
     {
-        let reason = crate::process::chain(&second);
+        let reason = crate::reason::chain(&second);
         (context.warn)(&format!("the schemata could not be put back: {reason}"));
     }
     Ok(kept?)

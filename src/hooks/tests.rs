@@ -6,7 +6,7 @@ fn shell(script: &str) -> Hook {
     Hook {
         path: "/bin/sh".into(),
         args: vec!["sh".into(), "-c".into(), script.into()],
-        env: vec![],
+        env: Some(vec![]),
         timeout: None,
     }
 }
@@ -29,7 +29,7 @@ fn the_state_is_on_stdin_and_argv_env_and_cwd_are_as_given() {
     let script = r#"{ cat; echo; echo "$0 $1"; pwd; /usr/bin/env; } > out"#;
     let mut hook = shell(script);
     hook.args.extend(["zero".into(), "one".into()]);
-    hook.env = vec!["A=b=c".into()];
+    hook.env = Some(vec!["A=b=c".into()]);
     run(&[hook], br#"{"id":"x"}"#, setting("poststart", Some(dir.path()))).unwrap();
     let out = std::fs::read_to_string(dir.path().join("out")).unwrap();
     let mut lines = out.lines();
@@ -46,11 +46,36 @@ fn the_state_is_on_stdin_and_argv_env_and_cwd_are_as_given() {
 }
 
 #[test]
+fn who_has_no_environment_gets_the_callers_or_the_default_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let mut hook = shell(&format!("/usr/bin/env >{}", out.display()));
+    hook.env = None;
+    run_hooks(std::slice::from_ref(&hook)).unwrap();
+    // cargo's, of this test.
+    assert!(std::fs::read_to_string(&out).unwrap().contains("CARGO"));
+    let given = Hook {
+        env: Some(vec!["B=2".into()]),
+        ..hook.clone()
+    };
+    let empty = Hook {
+        env: Some(vec![]),
+        ..hook.clone()
+    };
+    let env = |hook: Hook| hook.env.unwrap_or_default();
+    let filled: Vec<_> = with_default_env(&[hook, given, empty], &["A=1".into()])
+        .into_iter()
+        .map(env)
+        .collect();
+    assert_eq!(filled, [["A=1"], ["B=2"], ["A=1"]]);
+}
+
+#[test]
 fn without_args_the_path_is_argv0_and_the_environment_is_empty() {
     let hook = Hook {
         path: "/usr/bin/env".into(),
         args: vec![],
-        env: vec![],
+        env: Some(vec![]),
         timeout: None,
     };
     run_hooks(std::slice::from_ref(&hook)).unwrap();
@@ -84,7 +109,7 @@ fn a_failure_is_told_as_runc_tells_it_and_ends_the_list() {
     let error = run_hooks(&[shell("kill -9 $$")]).unwrap_err().to_string();
     assert_eq!(
         error,
-        "error running createRuntime hook #0: signal: 9, stdout: , stderr: "
+        "error running createRuntime hook #0: signal: killed, stdout: , stderr: "
     );
 }
 

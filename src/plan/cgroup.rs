@@ -206,7 +206,7 @@ pub enum CgroupPlanError {
         value: String,
         reason: &'static str,
     },
-    #[error("{property}: cgroup {mode} cannot express this")]
+    #[error("{property}: invalid configuration: cgroup {mode} cannot express this")]
     Inexpressible { property: String, mode: &'static str },
     #[error(
         "linux.resources.devices: denying {rule} would punch a hole into the allowed {wider}, which the \

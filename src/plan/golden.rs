@@ -68,7 +68,8 @@ impl Setup {
 #[test]
 fn good_configurations_give_their_plans() {
     check("good", "plan.json", |bytes, setup| {
-        let (spec, plan) = plan(bytes, setup).map_err(|error| format!("is refused: {}", chain(&error)))?;
+        let (spec, plan) =
+            plan(bytes, setup).map_err(|error| format!("is refused: {}", crate::reason::chain(&error)))?;
         let golden = json!({ "warnings": spec.warnings, "plan": plan });
         let mut text = String::new();
         write_json(&golden, 0, &mut text);
@@ -80,7 +81,7 @@ fn good_configurations_give_their_plans() {
 fn bad_configurations_give_their_errors() {
     check("bad", "error.txt", |bytes, setup| match plan(bytes, setup) {
         Ok(_) => Err("is accepted".to_owned()),
-        Err(error) => Ok(chain(&error)),
+        Err(error) => Ok(crate::reason::chain(&error)),
     });
 }
 
@@ -88,18 +89,6 @@ fn plan(bytes: &[u8], setup: &Setup) -> Result<(Spec, Plan), PlanError> {
     let spec = Spec::parse(bytes, Path::new("config.json"))?;
     let plan = Plan::new(&spec, &setup.options(), &setup.host())?;
     Ok((spec, plan))
-}
-
-/// An error as the command line prints it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Lines as long as they may be, so that a golden plan can be read and a difference seen.

@@ -329,7 +329,8 @@ pub struct Hook {
     pub path: PathBuf,
     /// Whole argv, `args[0]` included; empty means `[path]`.
     pub args: Vec<String>,
-    pub env: Vec<String>,
+    /// `None` where config.json has none: see [`crate::hooks`].
+    pub env: Option<Vec<String>>,
     /// Seconds; at least 1.
     pub timeout: Option<u64>,
 }

@@ -112,6 +112,9 @@ impl Confinement<'_> {
         crate::sys::fd::cloexec_from(3 + self.preserve).map_err(step("mark descriptors close-on-exec"))?;
         crate::sys::fd::pass_on(self.preserve).map_err(step("pass descriptors on"))?;
         crate::sys::exec::default_signals().map_err(step("reset the actions of signals"))?;
+        if matches!(self.role, Role::Init { .. }) {
+            crate::sys::signal::end_on_requests().map_err(step("set the actions of signals"))?;
+        }
         let mut entered = enter(&process.cwd);
         let view = self.prepare_for_guest()?;
         if view.is_some() {
@@ -332,6 +335,18 @@ fn enter(cwd: &Path) -> io::Result<()> {
 }
 
 impl Confined {
+    /// The program's environment.
+    pub fn environment(&self) -> Vec<String> {
+        match self {
+            Self::Native(native) => native.environment(),
+            Self::Wasm { guest, .. } => {
+                let entry = |(name, value): &(String, String)| format!("{name}={value}");
+                guest.env.iter().map(entry).collect()
+            }
+            Self::Nothing => Vec::new(),
+        }
+    }
+
     /// Runs it, with the passed descriptors. The result is a guest's exit code.
     pub fn run(self, listen_fds: u32, preserve_fds: u32) -> Result<u8, ConfineError> {
         match self {

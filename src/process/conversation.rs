@@ -151,7 +151,10 @@ impl Child {
         };
         let provided = wasm::provide(File::from(file), &request, cache, &confine)?;
         if let Some(trouble) = &provided.uncached {
-            (service.warn)(&format!("compiled code is not kept: {}", super::chain(trouble)));
+            (service.warn)(&format!(
+                "compiled code is not kept: {}",
+                crate::reason::chain(trouble)
+            ));
         }
         let answer = Message::Code {
             kind: provided.kind,
@@ -159,7 +162,10 @@ impl Child {
         };
         self.channel.send_with(&answer, provided.code.as_fd())?;
         if let Some(later) = provided.later {
-            let room = service.cgroup.room().map_err(|error| super::chain(&error));
+            let room = service
+                .cgroup
+                .room()
+                .map_err(|error| crate::reason::chain(&error));
             let left = room.and_then(|room| {
                 let ties = Ties {
                     confine: &confine,
@@ -168,7 +174,7 @@ impl Child {
                     room,
                 };
                 let left = later.leave_behind(&request, &ties);
-                left.map_err(|error| super::chain(&error))
+                left.map_err(|error| crate::reason::chain(&error))
             });
             // The container has all that it needs.
             if let Err(reason) = left {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use nix::sched::CloneFlags;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::process::getpid;
+use rustix::process::{DumpableBehavior, getpid};
 
 use super::confine::{Confined, Confinement};
 use super::gate::Gate;
@@ -27,6 +27,7 @@ use crate::plan::cgroup::Placement;
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::process::ConsoleSize;
 use crate::rootfs::{CgroupView, RootfsError, Sources, Tree, resolve};
+use crate::security::cpu_affinity;
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
 use crate::state::{HookState, Record, Status};
@@ -97,7 +98,7 @@ impl Birth<'_> {
             Err(error) => {
                 // Where the parent is gone there is nobody to tell.
                 let _ = self.channel.send(&Message::Failed {
-                    error: super::chain(&error),
+                    error: crate::reason::chain(&error),
                 });
                 1
             }
@@ -111,6 +112,8 @@ impl Birth<'_> {
         fault::point("init:cloned");
         self.channel
             .expect(|message| matches!(message, Message::Proceed))?;
+        // In the cgroup by now, whose cpuset bounds it.
+        cpu_affinity::reset();
         // A session of its own: no terminal of the host's can reach it, or be reached.
         rustix::process::setsid().map_err(step("start a session"))?;
         let umask = rustix::process::umask(Mode::empty());
@@ -171,8 +174,24 @@ impl Birth<'_> {
         Ok(confined)
     }
 
+    /// A caller without the host's rights can join the namespaces of a process that is dumpable only, and `exec` may
+    /// come before `start`. What a process of the container could find in this one goes first: what is open of the
+    /// host's. Not for guests, whose process is never dumpable.
+    fn let_owner_in(&self, confined: &Confined) {
+        if !self.plan.rootless || !matches!(confined, Confined::Native(_)) {
+            return;
+        }
+        let mut keep = self.gate.descriptors().to_vec();
+        keep.extend((3..3 + self.preserve_fds + self.listen_fds).map(u32::cast_signed));
+        // The container's filter may refuse either call; then there is no `exec` before the start.
+        if crate::sys::exec::close_all_but(&keep).is_ok() {
+            let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+        }
+    }
+
     /// Waits at the gate and runs. The result is the exit code of a process that did not become another.
     fn go(&mut self, confined: Confined) -> i32 {
+        self.let_owner_in(&confined);
         if let Err(error) = self.gate.wait() {
             // The gate cannot break while `start` could still come; tell whoever reads our standard error.
             let _ = writeln!(io::stderr(), "wrun: cannot wait at the start gate: {error}");
@@ -181,7 +200,7 @@ impl Birth<'_> {
         match self.run(confined) {
             Ok(code) => code,
             Err(error) => {
-                let text = super::chain(&error);
+                let text = crate::reason::chain(&error);
                 if self.gate.fail(&text).is_err() {
                     let _ = writeln!(io::stderr(), "wrun: {text}");
                 }
@@ -194,12 +213,16 @@ impl Birth<'_> {
         let state = HookState::new(self.record, Status::Created)
             .with_pid(getpid().as_raw_nonzero().get())
             .to_json();
-        let setting = Setting {
-            stage: "startContainer",
-            cwd: None,
-            outputs: None,
-        };
-        hooks::run(&self.plan.hooks.start_container, &state, setting)?;
+        let hooks = &self.plan.hooks.start_container;
+        if !hooks.is_empty() {
+            let hooks = hooks::with_default_env(hooks, &confined.environment());
+            let setting = Setting {
+                stage: "startContainer",
+                cwd: None,
+                outputs: None,
+            };
+            hooks::run(&hooks, &state, setting)?;
+        }
         Ok(i32::from(confined.run(self.listen_fds, self.preserve_fds)?))
     }
 
@@ -286,14 +309,14 @@ impl Birth<'_> {
             .to_json();
         // They get the caller's mask, not the one under which we make files of given modes.
         rustix::process::umask(umask);
-        let hooks = &self.plan.hooks.create_container;
+        let hooks = hooks::with_default_env(&self.plan.hooks.create_container, &[]);
         // In the rootfs, as with runc: hooks name what they change by `./lib/…`.
         let setting = Setting {
             stage: "createContainer",
             cwd: Some(&self.plan.rootfs.path),
             outputs: Some(&outputs),
         };
-        hooks::run(hooks, &state, setting)?;
+        hooks::run(&hooks, &state, setting)?;
         rustix::process::umask(Mode::empty());
         Ok(())
     }

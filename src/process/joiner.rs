@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::LaunchError;
 use super::confine::Confinement;
 use super::conversation::{Child, Service};
 use super::init::{InitError, become_root, open_proc_self, open_terminal, step};
@@ -12,7 +13,6 @@ use super::join::{self, Join};
 use super::protect::undumpable;
 use super::protocol::{Channel, Message};
 use super::spawn::{Side, Spawn, SpawnError};
-use super::{LaunchError, chain};
 use crate::cgroup::Entry;
 use crate::console::Relay;
 use crate::plan::namespaces::Kind;
@@ -152,7 +152,9 @@ impl Joiner<'_> {
             Ok(code) => i32::from(code),
             Err(error) => {
                 // Where the parent is gone there is nobody to tell.
-                let _ = self.channel.send(&Message::Failed { error: chain(&error) });
+                let _ = self.channel.send(&Message::Failed {
+                    error: crate::reason::chain(&error),
+                });
                 1
             }
         };
@@ -163,9 +165,12 @@ impl Joiner<'_> {
         let exec = self.exec;
         self.channel
             .expect(|message| matches!(message, Message::Proceed))?;
-        if let Some(affinity) = &exec.process.exec_cpu_affinity {
-            // In the cgroup by now, whose cpuset has a say in it.
-            cpu_affinity::set(&affinity.last, "process.execCPUAffinity.final")?;
+        // In the cgroup by now, whose cpuset has a say in it.
+        match &exec.process.exec_cpu_affinity {
+            Some(affinity) if !(affinity.initial.is_empty() && affinity.last.is_empty()) => {
+                cpu_affinity::set(&affinity.last, "process.execCPUAffinity.final")?;
+            }
+            _ => cpu_affinity::reset(),
         }
         rustix::process::setsid().map_err(step("start a session"))?;
         // While the host's /proc is still ours to see.

@@ -10,6 +10,7 @@ mod init;
 mod join;
 mod joiner;
 mod launch;
+mod lookup;
 mod net_devices;
 mod program;
 mod protect;
@@ -28,24 +29,11 @@ pub use joiner::Exec;
 pub use launch::Launch;
 pub use protect::{ProtectError, executable as protect_executable};
 pub use protocol::send_bytes;
+
+pub use crate::reason::chain;
 pub use remount::{Change, Remount};
 pub use restored::{protect_mounts, renew_network};
 pub use userns::own_map;
-
-/// An error with its causes, on one line, each said once.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// Why a container's process could not be brought up to the point where it waits or runs.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +67,7 @@ pub enum LaunchError {
     Said(String),
     #[error("the container's process ended before it was ready: {0}")]
     Ended(String),
-    #[error("seccomp listener {path}: cannot hand the filter's descriptor over")]
+    #[error("failed to connect with seccomp agent {path}, to which the filter's descriptor goes")]
     Listener { path: PathBuf, source: io::Error },
     #[error("cannot {0}")]
     Step(&'static str, #[source] io::Error),

@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags};
 
+use super::lookup;
 use crate::plan::Workload;
 use crate::plan::process::Process;
 use crate::workload::detect::{self, Choice};
@@ -119,7 +120,7 @@ fn search(process: &Process, name: &str, file: &str, workload: Workload) -> Resu
 
 /// Looks at one candidate.
 fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, ProgramError> {
-    let found = locate(path, OFlags::PATH).map_err(|error| ProgramError::Stat {
+    let found = lookup::open(path, OFlags::PATH).map_err(|error| ProgramError::Stat {
         name: name.to_owned(),
         path: path.to_owned(),
         reason: match error {
@@ -163,18 +164,6 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
     Ok(Program::Native(path.to_owned()))
 }
 
-/// Opens a path as the container's program would. A magic link of procfs could lead, by a descriptor of ours
-/// that is open yet, out of the container (CVE-2024-21626).
-fn locate(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat2(
-        CWD,
-        path,
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )
-}
-
 fn file_type(file: &OwnedFd) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
 }
@@ -184,7 +173,7 @@ fn open(path: &Path, workload: Workload) -> io::Result<Option<OwnedFd>> {
     if workload == Workload::Native {
         return Ok(None);
     }
-    match locate(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+    match lookup::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
         // It may be another file by now, which a look inside must not wait for.
         Ok(file) => Ok((file_type(&file)? == FileType::RegularFile).then_some(file)),
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if workload != Workload::Wasm => Ok(None),
@@ -210,7 +199,7 @@ pub fn home_of(uid: u32) -> String {
 
 /// The image's file, which may be anything: neither waited for nor read without end.
 fn read_passwd() -> io::Result<String> {
-    let file = locate(
+    let file = lookup::open(
         Path::new("/etc/passwd"),
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
     )?;

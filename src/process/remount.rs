@@ -13,10 +13,11 @@ use super::join::{self, Join};
 use super::protect::undumpable;
 use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Side, Spawn, SpawnError};
-use super::{LaunchError, chain, userns};
+use super::{LaunchError, userns};
 use crate::cgroup::Entry;
 use crate::plan::LiveMounts;
 use crate::plan::namespaces::Kind;
+use crate::reason::chain;
 use crate::rootfs::{Sources, live};
 
 /// What is to be done.

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use nix::sched::CloneFlags;
 
-use super::{LaunchError, chain, init, net_devices};
+use super::{LaunchError, init, net_devices};
 use crate::plan::Plan;
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::rootfs;
@@ -40,7 +40,7 @@ pub fn protect_mounts(pid: i32, plan: &Plan) -> Result<(), LaunchError> {
     }
     let own = open(pid, Kind::Mount)?;
     visit(&own, || {
-        rootfs::protect_again(&plan.rootfs).map_err(|error| chain(&error))
+        rootfs::protect_again(&plan.rootfs).map_err(|error| crate::reason::chain(&error))
     })
 }
 
@@ -91,5 +91,5 @@ fn set_up_network(namespaces: &Namespaces) -> Result<(), String> {
         sysctl: sysctl.map(|(key, value)| (key.clone(), value.clone())).collect(),
         ..Namespaces::default()
     };
-    init::set_sysctls(&of_network).map_err(|error| chain(&error))
+    init::set_sysctls(&of_network).map_err(|error| crate::reason::chain(&error))
 }

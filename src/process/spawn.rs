@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::unistd::Pid;
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::chain;
 use super::join::{Join, JoinError, Visit};
 use super::protocol::{Channel, ChannelError, Message};
 use crate::cgroup::Entry;
@@ -169,7 +168,9 @@ impl Spawn<'_> {
 /// The end of a child that came to nothing.
 fn fail(theirs: &Channel, error: &SpawnError) -> ! {
     // Where the parent is gone there is nobody to tell.
-    let _ = theirs.send(&Message::Failed { error: chain(error) });
+    let _ = theirs.send(&Message::Failed {
+        error: crate::reason::chain(error),
+    });
     std::process::exit(1)
 }
 

@@ -255,7 +255,7 @@ fn ordinary_directory(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<OwnedFd,
     if resolve::is_directory(&place).map_err(at.fail("examine the place"))? {
         return Ok(place);
     }
-    Err(at.refuse("must be an ordinary directory in the image, not a link or a file"))
+    Err(at.refuse("must be mounted on ordinary directory, and the image has a link or a file there"))
 }
 
 /// Whether a descriptor is of a procfs.

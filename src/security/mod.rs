@@ -205,7 +205,7 @@ pub enum SecurityError {
     SeccompNotifyDefault,
 
     #[error(
-        "linux.seccomp: SCMP_ACT_NOTIFY cannot be used for {0}, with which the filter's descriptor is handed over"
+        "linux.seccomp: SCMP_ACT_NOTIFY cannot be used for the {0} syscall, with which the filter's descriptor is handed over"
     )]
     SeccompNotifyHandOver(String),
 

@@ -20,7 +20,13 @@ pub fn set_scheduler(scheduler: &Scheduler) -> Result<(), SecurityError> {
         ..SchedulerAttributes::default()
     };
     scheduling::set_scheduler(&attributes).map_err(|source| SecurityError::Step {
-        step: "set process.scheduler",
+        step: match source.raw_os_error() {
+            Some(libc::EPERM) if scheduler.policy == libc::SCHED_DEADLINE.cast_unsigned() => {
+                "set process.scheduler (process scheduler can't be used together with AllowedCPUs: SCHED_DEADLINE \
+                 needs all CPUs of the host, and CAP_SYS_NICE)"
+            }
+            _ => "set process.scheduler",
+        },
         source,
     })
 }

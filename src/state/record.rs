@@ -110,7 +110,7 @@ pub(super) mod tests {
             poststop: vec![Hook {
                 path: "/bin/true".into(),
                 args: vec!["true".into()],
-                env: vec![],
+                env: Some(vec![]),
                 timeout: Some(3),
             }],
         }

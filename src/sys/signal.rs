@@ -54,6 +54,14 @@ pub fn end_on_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the signals that ask a process to end do so also for pid 1, until execve(2): while it waits for the start
+/// of its program, where runc's process ends by them too.
+pub fn end_on_requests() -> io::Result<()> {
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM]
+        .into_iter()
+        .try_for_each(|signal| handle(signal, end as extern "C" fn(i32) as usize))
+}
+
 /// Signals by which engines and people ask a server to stop.
 const STOPPING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 

@@ -37,6 +37,12 @@ impl Native {
         })
     }
 
+    /// What it is called with.
+    pub fn environment(&self) -> Vec<String> {
+        let text = |entry: &CString| entry.to_string_lossy().into_owned();
+        self.env.iter().map(text).collect()
+    }
+
     /// Becomes the program; returns only if the kernel refuses.
     ///
     /// `listen_fds` sockets, from descriptor 3 on, are announced to it under its own pid (sd_listen_fds(3)).

@@ -53,7 +53,15 @@ const fn allow(kind: DeviceRuleKind, major: Option<u32>, minor: Option<u32>) -> 
 pub(super) fn rules(devices: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>, CgroupPlanError> {
     let mut rules = Vec::with_capacity(devices.len() + DEFAULTS.len());
     for (index, device) in devices.iter().enumerate() {
-        rules.push(rule(device, index)?);
+        let rule = rule(device, index)?;
+        if rule.kind == DeviceRuleKind::All && !is_everything(&rule) {
+            // The controller would take it for all devices and every access, whatever else the rule says.
+            rules.extend(
+                [DeviceRuleKind::Block, DeviceRuleKind::Character].map(|kind| DeviceRule { kind, ..rule }),
+            );
+        } else {
+            rules.push(rule);
+        }
     }
     rules.extend(DEFAULTS);
     Ok(rules)
@@ -82,7 +90,7 @@ fn rule(device: &LinuxDeviceCgroup, index: usize) -> Result<DeviceRule, CgroupPl
             "it has at least one of the letters r, w and m",
         ));
     }
-    let rule = DeviceRule {
+    Ok(DeviceRule {
         allow: device.allow(),
         kind,
         major: number(device.major(), &property("major"))?,
@@ -90,17 +98,12 @@ fn rule(device: &LinuxDeviceCgroup, index: usize) -> Result<DeviceRule, CgroupPl
         read: access.contains('r'),
         write: access.contains('w'),
         mknod: access.contains('m'),
-    };
-    let everything = rule.major.is_none() && rule.minor.is_none() && Access::of(&rule) == Access::ALL;
-    if kind == DeviceRuleKind::All && !everything {
-        // The controller would take it for all devices and every access, whatever else the rule says.
-        return Err(invalid(
-            &property("type"),
-            "a",
-            "a rule for all devices is for all numbers and for rwm; name b or c to say less",
-        ));
-    }
-    Ok(rule)
+    })
+}
+
+/// Whether a rule leaves out no number and no access.
+fn is_everything(rule: &DeviceRule) -> bool {
+    rule.major.is_none() && rule.minor.is_none() && Access::of(rule) == Access::ALL
 }
 
 /// -1 is "any", as engines write it.
@@ -211,12 +214,12 @@ fn take_away(table: &mut BTreeMap<Key, Access>, key: Key, access: Access) -> Res
             });
         }
     }
-    if let Some(kept) = table.get_mut(&key) {
-        kept.0 &= !access.0;
-        if kept.0 == 0 {
-            table.remove(&key);
+    table.retain(|narrower, kept| {
+        if key.covers(narrower) {
+            kept.0 &= !access.0;
         }
-    }
+        kept.0 != 0
+    });
     Ok(())
 }
 
@@ -238,6 +241,14 @@ struct Key {
     major: Option<u32>,
     minor: Option<u32>,
     block: bool,
+}
+
+impl Key {
+    /// Whether all devices of `other` are among its own.
+    fn covers(&self, other: &Self) -> bool {
+        let within = |own: Option<u32>, other: Option<u32>| own.is_none() || own == other;
+        self.block == other.block && within(self.major, other.major) && within(self.minor, other.minor)
+    }
 }
 
 /// A set of the three kinds of access.

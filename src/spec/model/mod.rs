@@ -126,8 +126,7 @@ pub struct Hook {
     pub path: PathBuf,
     #[serde(default, deserialize_with = "null_as_default")]
     pub args: Vec<String>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub env: Vec<String>,
+    pub env: Option<Vec<String>>,
     /// Seconds.
     pub timeout: Option<i64>,
 }

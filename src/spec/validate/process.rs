@@ -12,6 +12,7 @@ pub(super) const CHECKS: &[Check<Process>] = &[
     console_size,
     known_capabilities,
     effective_capabilities,
+    ambient_capabilities,
     rlimits,
     oom_score,
     scheduler,
@@ -145,6 +146,32 @@ fn effective_capabilities(process: &Process, _: &mut Vec<String>) -> Result<(), 
                 format!("{name} is not in the permitted set"),
             ));
         }
+    }
+    Ok(())
+}
+
+/// The kernel raises an ambient capability only where it is both permitted and inheritable (capabilities(7)). The
+/// process gets less than is asked for, so this is no reason to refuse it; as runc.
+fn ambient_capabilities(process: &Process, warnings: &mut Vec<String>) -> Result<(), Problem> {
+    let Some(sets) = &process.capabilities else {
+        return Ok(());
+    };
+    let missing: Vec<&str> = sets
+        .ambient
+        .iter()
+        .map(String::as_str)
+        .filter(|name| capabilities::number(name).is_some())
+        .filter(|name| {
+            ![&sets.permitted, &sets.inheritable]
+                .iter()
+                .all(|set| set.iter().any(|it| it == name))
+        })
+        .collect();
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "can't raise ambient capability {}: not in both the permitted and the inheritable set",
+            missing.join(", ")
+        ));
     }
     Ok(())
 }

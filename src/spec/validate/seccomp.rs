@@ -54,7 +54,7 @@ fn rules(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
         if rule.action == SeccompAction::Notify && rule.names.iter().any(|name| name == "write") {
             return Err(Problem::new(
                 format!("{field}.action"),
-                "SCMP_ACT_NOTIFY cannot be used for write",
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall",
             ));
         }
         number(&format!("{field}.errnoRet"), rule.action, rule.errno_ret)?;
