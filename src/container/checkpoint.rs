@@ -11,7 +11,7 @@ use super::{CheckpointOptions, Context, Error, close_to_others, delete};
 use crate::cgroup::Cgroup;
 use crate::criu::{self, Feature, Images, Notice, Program, Session, Stdio, Task, rpc};
 use crate::host::Host;
-use crate::plan::cgroup::CgroupMode;
+use crate::plan::cgroup::{CgroupManager, CgroupMode, Location};
 use crate::plan::mounts::MountSource;
 use crate::plan::{self, Plan};
 use crate::spec::Spec;
@@ -28,7 +28,7 @@ pub fn checkpoint(context: &Context<'_>, options: &CheckpointOptions) -> Result<
     {
         let _lock = entry.lock()?;
         let (record, status) = permitted(&entry, Verb::Checkpoint)?;
-        let dump = Dump::gather(context, options, &host, &entry, record)?;
+        let dump = Dump::gather(options, &host, &entry, record)?;
         let dumped = dump.carry_out(&mut status_fd);
         if dumped.is_err() || dump.goes_on() {
             dump.thaw(status)?;
@@ -99,7 +99,6 @@ struct Dump<'a> {
 
 impl<'a> Dump<'a> {
     fn gather(
-        context: &Context<'_>,
         options: &'a CheckpointOptions,
         host: &Host,
         entry: &Entry,
@@ -119,7 +118,12 @@ impl<'a> Dump<'a> {
             bundle: record.bundle.clone(),
             no_pivot: false,
             no_new_keyring: !record.new_keyring,
-            cgroup_manager: context.cgroup_manager,
+            // Not what the command line says: engines say it to `create` alone.
+            cgroup_manager: match record.placement.location {
+                Location::Systemd { .. } => CgroupManager::Systemd,
+                Location::Cgroupfs { .. } => CgroupManager::Cgroupfs,
+                Location::None => CgroupManager::Disabled,
+            },
             wasm_required: false,
             notify: has_notify.then(|| Entry::notify_path(entry.path())),
         };
