@@ -67,6 +67,8 @@ fn main() -> ExitCode {
     suite.add("wasm", wasm::tests());
     suite.add("containerd", engines::containerd::tests());
     suite.add("containerd", engines::containerd::wasm_tests());
+    suite.add("cri", engines::cri::tests());
+    suite.add("cri", engines::cri::wasm_tests());
     suite.add("podman", engines::podman::tests());
     suite.add("podman", engines::podman::wasm_tests());
     suite.add("docker", engines::docker::tests());

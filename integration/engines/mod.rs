@@ -2,6 +2,7 @@
 //! start and end. Each test runs with every runtime, and a peer's passing shows that the test asks for nothing new.
 
 pub mod containerd;
+pub mod cri;
 pub mod docker;
 pub mod podman;
 

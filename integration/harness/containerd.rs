@@ -26,16 +26,20 @@ pub struct Containerd<'case> {
 }
 
 impl<'case> Containerd<'case> {
-    /// Starts a daemon and waits until it answers.
+    /// Starts a daemon without Kubernetes' side and waits until it answers.
     pub fn start(case: &'case Case) -> Self {
+        Self::start_with(case, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]")
+    }
+
+    /// Starts a daemon with `more` in its configuration, where that has its top level, and waits until it answers.
+    pub fn start_with(case: &'case Case, more: &str) -> Self {
         // Not below the test's directory: what has that in its command line counts as left by the test.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = base().join(format!("containerd-{number}"));
         fs::create_dir(&dir).expect("a directory for the daemon");
         let path = |name: &str| text(&dir.join(name));
         let config = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\naddress = \"{}\"\n",
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{more}\n[grpc]\naddress = \"{}\"\n",
             path("root"),
             path("state"),
             path("socket")
@@ -100,6 +104,16 @@ impl<'case> Containerd<'case> {
             ])
             .stdin(Stdio::null());
         command
+    }
+
+    /// A process in the daemon's namespaces.
+    pub fn pid(&self) -> i32 {
+        self.holder.id().cast_signed()
+    }
+
+    /// Where the daemon answers.
+    pub fn socket(&self) -> String {
+        text(&self.dir.join("socket"))
     }
 
     /// The command `ctr ARGUMENTS`.

@@ -58,6 +58,8 @@ pub enum Need {
     Docker,
     /// containerd, its shim for runc and its client `ctr`.
     Containerd,
+    /// `crictl`, a client of Kubernetes' container runtime interface.
+    Crictl,
     /// Podman and conmon.
     Podman,
     /// Buildah.
@@ -188,6 +190,7 @@ impl Need {
                 "no cgroup v2 tree can be mounted here",
             ),
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
+            Need::Crictl => absent(&["crictl"]),
             Need::Podman => absent(&["podman", "conmon"]),
             Need::Buildah => absent(&["buildah"]),
             Need::CargoDeb => absent(&["cargo-deb", "dpkg"]),

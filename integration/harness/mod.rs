@@ -6,6 +6,7 @@ pub mod case;
 pub mod command;
 pub mod container;
 pub mod containerd;
+pub mod cri;
 pub mod docker;
 pub mod facts;
 pub mod guest;
