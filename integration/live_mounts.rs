@@ -13,6 +13,10 @@ pub fn tests() -> Vec<Test> {
         test!(bind_mounts_come_and_go),
         test!(options_are_those_of_config_json),
         test!(new_file_systems),
+        test!(what_cannot_come_is_refused),
+        test!(one_upon_the_other),
+        test!(destinations_are_read_alike),
+        test!(other_files_than_plain_ones_are_refused),
         test!(a_file_onto_a_file),
         test!(relative_sources_start_from_the_current_directory),
         test!(all_or_none),
@@ -101,30 +105,100 @@ fn options_are_those_of_config_json(case: &Case) {
         let options = line.split(' ').nth(5).expect("options");
         assert!(options.split(',').any(|own| own == option), "{option}: {line}");
     }
-    for (option, culprit) in [("tmpcopyup", "tmpcopyup"), ("nonsense", "nonsense")] {
-        let refused = change(
-            &container,
-            "add",
-            &json!([bind(&source(case), "/tmp", &[option])]),
-        );
-        case.names(&refused.code_is(1), &[culprit, "mounts[0]"]);
-    }
+    let mounts = json!([bind(&source(case), "/tmp", &["nonsense"])]);
+    case.names(
+        &change(&container, "add", &mounts).code_is(1),
+        &["nonsense", "mounts[0]"],
+    );
 }
 
 fn new_file_systems(case: &Case) {
     let container = running(case);
     let mounts = json!([
         { "destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["size=64k", "mode=1777", "nodev"] },
-        { "destination": "/other/proc", "type": "proc", "source": "proc" }
+        { "destination": "/dev/mine", "type": "devpts", "source": "devpts", "options": ["newinstance"] }
     ]);
     change(&container, "add", &mounts).ok();
     let line = mounted(&container, "/scratch").expect("it is mounted");
     assert!(line.contains("size=64k") && line.contains("nodev"), "{line}");
     assert_eq!(container.sh("stat -c %a /scratch"), "1777");
-    // The container's own processes, and nobody else's.
-    assert_eq!(container.sh("cat /other/proc/1/comm"), "sleep");
-    let cgroup = json!([{ "destination": "/cgroup", "type": "cgroup", "source": "cgroup" }]);
-    case.names(&change(&container, "add", &cgroup).code_is(1), &["cgroup"]);
+    assert!(container.sh("ls /dev/mine").contains("ptmx"));
+    change(&container, "remove", &mounts).ok();
+}
+
+/// None of them is left out: the whole list is refused.
+fn what_cannot_come_is_refused(case: &Case) {
+    let container = running(case);
+    let good = bind(&source(case), "/mnt", &[]);
+    for fstype in ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"] {
+        let bad = json!({ "destination": "/new", "type": fstype, "source": fstype });
+        let refused = change(&container, "add", &json!([good, bad])).code_is(1);
+        case.names(&refused, &["mounts[1].type", fstype]);
+    }
+    for bad in [
+        bind("", "/dev", &["remount", "ro"]),
+        json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["remount", "ro"] }),
+    ] {
+        let refused = change(&container, "add", &json!([good, bad])).code_is(1);
+        case.names(&refused, &["mounts[1].options", "remount"]);
+    }
+    let copy = json!({ "destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] });
+    let refused = change(&container, "add", &json!([copy])).code_is(1);
+    case.names(&refused, &["mounts[0].options", "tmpcopyup"]);
+    assert_eq!(mounted(&container, "/mnt"), None);
+    assert!(!container.rootfs("new").exists());
+}
+
+/// The last that came goes first, and each once.
+fn one_upon_the_other(case: &Case) {
+    let container = running(case);
+    for size in ["4k", "8k"] {
+        let options = [format!("size={size}")];
+        let mounts =
+            json!([{ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options }]);
+        change(&container, "add", &mounts).ok();
+    }
+    let gone = json!([{ "destination": "/mnt" }]);
+    assert!(mounted(&container, "/mnt").expect("two").contains("size=8k"));
+    change(&container, "remove", &gone).ok();
+    assert!(mounted(&container, "/mnt").expect("one").contains("size=4k"));
+    change(&container, "remove", &gone).ok();
+    assert_eq!(mounted(&container, "/mnt"), None);
+    case.names(&change(&container, "remove", &gone).code_is(1), &["/mnt"]);
+}
+
+/// A destination may begin with where the root is on the host, for both commands alike.
+fn destinations_are_read_alike(case: &Case) {
+    let container = running(case);
+    for place in [
+        container.rootfs("mnt").to_str().expect("UTF-8"),
+        "mnt",
+        "/x/.././mnt/",
+    ] {
+        let mounts = json!([bind(&source(case), place, &[])]);
+        change(&container, "add", &mounts).ok();
+        assert_eq!(container.sh("cat /mnt/file"), "of the host", "{place}");
+        change(&container, "remove", &mounts).ok();
+        assert_eq!(mounted(&container, "/mnt"), None, "{place}");
+    }
+}
+
+fn other_files_than_plain_ones_are_refused(case: &Case) {
+    let container = running(case);
+    let large = case.dir.join("large.json");
+    fs::File::create(&large)
+        .expect("a file")
+        .set_len(1 << 30)
+        .expect("a hole");
+    for verb in ["add", "remove"] {
+        let file = case.path("large.json");
+        let refused = case.call(&["mounts", verb, &container.id, &file]).code_is(1);
+        case.names(&refused, &[&file, "larger"]);
+        for file in ["/dev/zero", "/tmp"] {
+            let refused = case.call(&["mounts", verb, &container.id, file]).code_is(1);
+            case.names(&refused, &[file, "regular file"]);
+        }
+    }
 }
 
 fn a_file_onto_a_file(case: &Case) {

@@ -42,14 +42,15 @@ pub struct Bundle {
 
 impl Bundle {
     /// Opens the bundle at `path`, which may be relative and may hold symlinks; with `config` a file anywhere in
-    /// place of its config.json.
+    /// place of its config.json. The plain name `config.json` means the bundle's own, as with crun.
     pub fn open(path: &Path, config: Option<&Path>) -> Result<Self, BundleError> {
+        let config = config.filter(|file| file.as_os_str() != CONFIG);
         let bundle = path.canonicalize().map_err(|source| BundleError::Directory {
             path: path.to_owned(),
             source,
         })?;
         if let Some(file) = config {
-            let config = read_bounded(file).map_err(|failure| failure.of(file))?;
+            let config = read_part(file)?;
             let config_path = file.to_owned();
             return Ok(Self {
                 path: bundle,
@@ -90,6 +91,14 @@ impl Bundle {
     pub fn config_path(&self) -> &Path {
         &self.config_path
     }
+}
+
+/// Reads a file of the caller's that is of the form of a config.json, or of a part of one.
+///
+/// # Errors
+/// [`BundleError::Config`], [`BundleError::NotAFile`], [`BundleError::TooLarge`].
+pub fn read_part(file: &Path) -> Result<Vec<u8>, BundleError> {
+    read_bounded(file).map_err(|failure| failure.of(file))
 }
 
 enum Failure {
@@ -146,6 +155,20 @@ mod tests {
         let bundle = Bundle::open(&directory.path().join("."), None).unwrap();
         assert_eq!(bundle.config(), b"{}");
         assert_eq!(bundle.path(), directory.path().canonicalize().unwrap());
+    }
+
+    #[test]
+    fn the_plain_name_is_that_of_the_bundles_own() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(CONFIG), "{}").unwrap();
+        let bundle = Bundle::open(directory.path(), Some(Path::new(CONFIG))).unwrap();
+        assert_eq!(
+            bundle.config_path(),
+            directory.path().canonicalize().unwrap().join(CONFIG)
+        );
+        // There is none where the tests run.
+        let error = Bundle::open(directory.path(), Some(Path::new("./config.json"))).unwrap_err();
+        assert!(matches!(error, BundleError::Config { .. }), "{error}");
     }
 
     #[test]

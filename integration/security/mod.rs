@@ -3,6 +3,7 @@
 
 mod caller;
 mod links;
+mod mounts;
 mod reach;
 
 use std::fs;
@@ -16,7 +17,7 @@ use crate::harness::terminal::{DescriptorSocket, Terminal};
 use crate::harness::{Case, Container, Test, test};
 
 pub fn tests() -> Vec<Test> {
-    [links::tests(), reach::tests(), caller::tests()]
+    [links::tests(), reach::tests(), caller::tests(), mounts::tests()]
         .into_iter()
         .flatten()
         .collect()

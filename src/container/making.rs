@@ -161,6 +161,7 @@ impl<'a> Making<'a> {
             streams: streams(),
             poststart: plan.hooks.poststart.clone(),
             poststop: plan.hooks.poststop.clone(),
+            live_mounts: Vec::new(),
         }
     }
 

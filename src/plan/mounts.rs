@@ -263,8 +263,7 @@ fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Pat
     };
     Mount {
         index,
-        // A destination that begins with the rootfs's own path is taken from there, as with runc.
-        destination: inside(mount.destination.strip_prefix(root).unwrap_or(&mount.destination)),
+        destination: destination(&mount.destination, root),
         source,
         attributes: parsed.attributes,
         recursive_attributes: parsed.recursive_attributes,
@@ -323,6 +322,12 @@ fn number(number: i64) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
+/// Where in the container a mount goes whose configuration says `path`. One that begins with the path of the rootfs on the
+/// host is taken from there, as with runc.
+pub fn destination(path: &Path, root: &Path) -> PathBuf {
+    inside(path.strip_prefix(root).unwrap_or(path))
+}
+
 /// A path of the container in its shortest form: absolute, `..` taken lexically and never above `/`.
 fn inside(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
@@ -353,6 +358,14 @@ mod tests {
         assert_eq!(inside(Path::new("../../etc")), Path::new("/etc"));
         assert_eq!(inside(Path::new("/..")), Path::new("/"));
         assert_eq!(inside(Path::new("relative")), Path::new("/relative"));
+    }
+
+    #[test]
+    fn a_destination_may_begin_with_the_rootfs() {
+        let destination = |path: &str| destination(Path::new(path), Path::new("/b/rootfs"));
+        assert_eq!(destination("/b/rootfs/mnt/../x"), Path::new("/x"));
+        assert_eq!(destination("/b/rootfs2/mnt"), Path::new("/b/rootfs2/mnt"));
+        assert_eq!(destination("/b/rootfs"), Path::new("/"));
     }
 
     #[test]

@@ -67,6 +67,11 @@ pub enum LaunchError {
     Said(String),
     #[error("the container's process ended before it was ready: {0}")]
     Ended(String),
+    #[error(
+        "not done within {0} s (does a path lead to a file system of the container's own?); mounts that were made \
+         before stay, and can be removed"
+    )]
+    Slow(u64),
     #[error("failed to connect with seccomp agent {path}, to which the filter's descriptor goes")]
     Listener { path: PathBuf, source: io::Error },
     #[error("cannot {0}")]

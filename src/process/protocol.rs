@@ -26,7 +26,10 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -64,6 +67,15 @@ pub enum Message {
     Warning {
         text: String,
     },
+    /// A mount has come to a container that runs; see [`crate::state::LiveMount`].
+    Mounted {
+        destination: PathBuf,
+        id: u64,
+    },
+    /// Or has gone.
+    Unmounted {
+        id: u64,
+    },
     Ready,
     Committed,
     /// The whole chain of errors.
@@ -90,6 +102,8 @@ pub enum ChannelError {
     Json(#[from] serde_json::Error),
     #[error("unexpected message {0}")]
     Unexpected(String),
+    #[error("the other process has not answered in time")]
+    Late,
 }
 
 impl Channel {
@@ -156,6 +170,15 @@ impl Channel {
         Ok((serde_json::from_slice(&bytes[..received.bytes])?, descriptor))
     }
 
+    /// Waits for the next message, and not longer than to `deadline`.
+    pub fn receive_until(&self, deadline: Instant) -> Result<(Message, Option<OwnedFd>), ChannelError> {
+        if becomes_readable(self.0.as_fd(), deadline)? {
+            self.receive()
+        } else {
+            Err(ChannelError::Late)
+        }
+    }
+
     /// Waits for a message that comes without a descriptor, and must be the one that `wanted` accepts.
     ///
     /// By read(2): a child waits so under the container's own seccomp filter, which may know no more than that.
@@ -180,6 +203,20 @@ impl Channel {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Whether it does (poll(2)) before the deadline. A pidfd becomes readable when its process has ended.
+pub fn becomes_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(ready) => return Ok(ready > 0),
+        }
     }
 }
 
@@ -215,6 +252,7 @@ pub fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::time::Duration;
 
     #[test]
     fn a_message_carries_a_descriptor() {
@@ -238,6 +276,15 @@ mod tests {
         drop(a);
         assert!(matches!(b.receive(), Err(ChannelError::Ended)));
         assert!(matches!(b.send(&Message::Ready), Err(ChannelError::Ended)));
+    }
+
+    #[test]
+    fn a_late_answer_is_not_waited_for() {
+        let (a, b) = Channel::pair().expect("a pair");
+        let soon = || Instant::now() + Duration::from_millis(1);
+        assert!(matches!(a.receive_until(soon()), Err(ChannelError::Late)));
+        b.send(&Message::Ready).expect("sent");
+        assert!(matches!(a.receive_until(soon()), Ok((Message::Ready, None))));
     }
 
     #[test]

@@ -53,8 +53,10 @@ pub enum RootfsError {
         destination: PathBuf,
         reason: &'static str,
     },
-    #[error("cannot unmount {destination:?} (is something mounted there?)")]
+    #[error("cannot unmount {destination:?}")]
     Unmount { destination: PathBuf, source: io::Error },
+    #[error("cannot unmount {destination:?}: `mounts add` has mounted nothing that is there now")]
+    NotLive { destination: PathBuf },
     #[error("device {path:?}: cannot {action}")]
     Device {
         path: PathBuf,

@@ -14,8 +14,50 @@ pub fn to_add(bytes: &[u8], file: &Path, container: &Spec) -> Result<Spec, SpecE
         warnings: Vec::new(),
     };
     spec.config.mounts = deserialize(bytes, file)?;
+    for (index, mount) in spec.config.mounts.iter().enumerate() {
+        if let Some((field, problem)) = unfit(mount) {
+            return Err(SpecError::Invalid {
+                file: file.to_owned(),
+                field: format!("mounts[{index}].{field}"),
+                problem: problem.to_owned(),
+            });
+        }
+    }
     validate::mounts(&spec.config, &mut spec.warnings).map_err(|problem| problem.in_file(file))?;
     Ok(spec)
+}
+
+/// File systems that show what the namespaces of their maker hold: whoever makes mounts in a container that runs has
+/// entered none but its user and mount namespaces.
+const OF_NAMESPACES: [&str; 7] = [
+    "cgroup",
+    "cgroup2",
+    "mqueue",
+    "nfsd",
+    "proc",
+    "rpc_pipefs",
+    "sysfs",
+];
+
+/// What cannot come to a container that runs: the property, and why.
+fn unfit(mount: &Mount) -> Option<(&'static str, &'static str)> {
+    if mount.options.remount {
+        return Some((
+            "options",
+            "a remount would change what the container has, not add to it, and could not be undone",
+        ));
+    }
+    if mount.options.copy_up {
+        return Some((
+            "options",
+            "tmpcopyup cannot be used for a container that runs: its files change while they are copied",
+        ));
+    }
+    let shows_namespaces = !mount.is_bind() && OF_NAMESPACES.contains(&mount.fstype.as_str());
+    shows_namespaces.then_some((
+        "type",
+        "a file system of type proc, sysfs, mqueue, cgroup, cgroup2, nfsd or rpc_pipefs cannot come to a container that runs; put it into config.json",
+    ))
 }
 
 /// The destinations alone, in order: nothing else of a mount says what is to be removed.
@@ -76,12 +118,40 @@ mod tests {
                 "mounts[0].source",
             ),
             (
-                r#"[{"destination": "/a", "source": "/b", "options": ["bind", "src-nofollow"]}]"#,
-                "src-nofollow",
+                r#"[{"destination": "/a", "source": "/b", "options": ["bind", "copy-symlink", "src-nofollow"]}]"#,
+                "copy-symlink",
             ),
         ] {
             let error = add(json).unwrap_err();
             assert!(error.contains(culprit), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_added_is_refused() {
+        for (mount, culprits) in [
+            (r#""type": "proc""#, ["mounts[0].type", "proc"]),
+            (r#""type": "sysfs""#, ["mounts[0].type", "sysfs"]),
+            (r#""type": "mqueue""#, ["mounts[0].type", "mqueue"]),
+            (r#""type": "cgroup2""#, ["mounts[0].type", "cgroup"]),
+            (
+                r#""options": ["bind", "remount", "ro"]"#,
+                ["mounts[0].options", "remount"],
+            ),
+            (
+                r#""type": "tmpfs", "options": ["remount"]"#,
+                ["mounts[0].options", "remount"],
+            ),
+            (
+                r#""type": "tmpfs", "options": ["tmpcopyup"]"#,
+                ["mounts[0].options", "tmpcopyup"],
+            ),
+        ] {
+            let error = add(&format!(r#"[{{"destination": "/a", "source": "x", {mount}}}]"#)).unwrap_err();
+            assert!(
+                culprits.iter().all(|culprit| error.contains(culprit)),
+                "{mount}: {error}"
+            );
         }
     }
 

@@ -26,7 +26,7 @@ pub use entry::{Entry, LockGuard};
 pub use identity::Identity;
 pub use oci::{HookState, OciState};
 pub use owner::owner_name;
-pub use record::{RECORD_VERSION, Record, now};
+pub use record::{LiveMount, MAX_LIVE_MOUNTS, RECORD_VERSION, Record, now};
 pub use status::{Refused, Status, Verb};
 pub use store::Store;
 

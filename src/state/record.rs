@@ -17,6 +17,9 @@ use crate::plan::rdt;
 /// Version of the record's own format; raised when an older reader would misunderstand it.
 pub const RECORD_VERSION: u32 = 1;
 
+/// How many mounts can come to one container while it runs: the record is read by every command.
+pub const MAX_LIVE_MOUNTS: usize = 1024;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -61,6 +64,19 @@ pub struct Record {
     pub poststart: Vec<Hook>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+    /// What `mounts add` has mounted, and nothing has taken away by `mounts remove`; at most [`MAX_LIVE_MOUNTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live_mounts: Vec<LiveMount>,
+}
+
+/// A mount that came to the container while it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveMount {
+    /// As the caller named it, in its shortest form: absolute, as seen in the container.
+    pub destination: PathBuf,
+    /// Its id: `STATX_MNT_ID_UNIQUE` of statx(2), which no other mount gets as long as the host runs; before Linux 6.8
+    /// `STATX_MNT_ID`.
+    pub id: u64,
 }
 
 /// The time now, as [`Record::created`] holds it.
@@ -112,6 +128,10 @@ pub(super) mod tests {
                 args: vec!["true".into()],
                 env: Some(vec![]),
                 timeout: Some(3),
+            }],
+            live_mounts: vec![LiveMount {
+                destination: "/mnt".into(),
+                id: u64::MAX,
             }],
         }
     }

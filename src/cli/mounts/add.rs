@@ -8,9 +8,14 @@ use crate::container;
 /// Add mounts to a container that runs: all that a file lists, or none.
 ///
 /// Sources are looked up on the host, relative ones from the current directory; destinations inside the container, where
-/// missing directories and files are made, as for mounts in config.json. A container that is paused or stopped is
-/// refused, and so is one that runs a Wasm guest, whose view of the file system is fixed when it starts. Mounts of type
-/// cgroup cannot be added.
+/// missing directories and files are made, as for mounts in config.json; these stay where an add fails, or when their mount
+/// is removed. A container that is paused or stopped is refused, and so is one that runs a Wasm guest, whose view of the
+/// file system is fixed when it starts.
+///
+/// Remounts, tmpcopyup and file systems that show the namespaces of their maker (proc, sysfs, mqueue, cgroup) cannot be
+/// added; other new file systems are made in the namespaces of wrun, but for the user and mount namespaces. A container
+/// can have at most 1024 such mounts. An add that takes more than 30 seconds, since a path leads to a file system of the
+/// container's own, is broken off; what it has mounted by then stays.
 #[derive(Debug, clap::Args)]
 pub struct Add {
     /// Name of the container.

@@ -7,8 +7,9 @@ use crate::container;
 
 /// Remove mounts from a container that runs.
 ///
-/// What is mounted last at each destination is detached; processes that have files of it open keep them. It ends with the
-/// first destination at which nothing is mounted.
+/// What add has mounted last at each destination is detached, with all that is mounted on it; processes that have files of
+/// it open keep them. Destinations are to be written as they were for add. It ends with the first at which something else
+/// is mounted, such as what config.json or the container itself has mounted there, or nothing.
 #[derive(Debug, clap::Args)]
 pub struct Remove {
     /// Name of the container.
