@@ -350,7 +350,7 @@ fn full_disk(case: &Case) {
     let arguments = config.arguments(&[]);
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let output = case.finish(case.command_under(&wrapper, &words)).code_is(1);
-    case.names(&output, &["No space left", ".daemon.json.wrun-new"]);
+    case.names(&output, &["no space left", ".daemon.json.wrun-new"]);
     assert_eq!(output.lines(), ["daemon.json", "filler"], "{output}");
 }
 

@@ -64,7 +64,7 @@ fn link_is_copied(case: &Case) {
     symlink("group", container.rootfs("etc/copy")).expect("a link");
     case.names(
         &container.run().code_is(1),
-        &["mounts[6]", "/etc/copy", "File exists"],
+        &["mounts[6]", "/etc/copy", "file exists"],
     );
     assert_eq!(
         fs::read_link(container.rootfs("etc/copy")).expect("a link"),
@@ -97,7 +97,7 @@ fn link_is_mounted_on(case: &Case) {
     let missing = case.container_with(&["true"], |config| {
         add_mount(config, "/etc/no/link", "bind", &file, &["bind", "dest-nofollow"]);
     });
-    case.names(&missing.run().code_is(1), &["/etc/no/link", "No such file"]);
+    case.names(&missing.run().code_is(1), &["/etc/no/link", "no such file"]);
     // A link of the kernel's is no place to mount on.
     let kernel = case.container_with(&["true"], |config| {
         add_mount(config, "/proc/self", "bind", &file, &["bind", "dest-nofollow"]);
