@@ -12,6 +12,8 @@ pub fn tests() -> Vec<Test> {
         test!(working_directory_through_a_descriptor),
         test!(working_directory_of_the_caller),
         test!(added_process_cannot_be_looked_into_before_it_is_confined),
+        test!(added_process_has_nothing_of_the_host)
+            .wrun_only("runc's joins the pid namespace with the host's root and descriptors"),
         test!(host_variables_do_not_come_in),
         test!(state_directory_is_for_its_owner_alone),
     ]
@@ -188,6 +190,47 @@ fn added_process_cannot_be_looked_into_before_it_is_confined(case: &Case) {
     }
     let caught = fs::read_to_string(container.rootfs("caught")).unwrap_or_default();
     assert_eq!(caught, "", "the container looked into a process of the runtime");
+}
+
+/// Who may trace others sees into an exec'd process as soon as it is in the pid namespace. It must have left the host by
+/// then: its root, and every descriptor that leads anywhere on the host.
+fn added_process_has_nothing_of_the_host(case: &Case) {
+    let secret = secret(case).join("secret");
+    let script = format!(
+        "secret={}
+        echo up >/up
+        while :; do
+            for p in /proc/[0-9]*; do
+                [ $p = /proc/1 ] && continue
+                [ -e $p/status ] && seen=1
+                for f in $p/root $p/cwd $p/fd/[3-9] $p/fd/[1-9][0-9]; do
+                    for way in '' /.. /../.. /../1/root /1/root /../../1/root /../../../../../../../..; do
+                        [ -e $f$way$secret ] && echo $f$way >>/caught
+                    done
+                    [ -e $f/state.json ] && echo $f state >>/caught
+                    [ -e $f/cgroup.procs ] && echo $f cgroup >>/caught
+                    [ -e $f/sysrq-trigger ] && echo $f proc >>/caught
+                    [ -e $f/../sysrq-trigger ] && echo $f/.. proc >>/caught
+                done
+                [ $seen ] && echo seen >/seen
+            done
+        done",
+        secret.display()
+    );
+    let container = case.script_with(&script, |config| {
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] =
+                json!(["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"]);
+        }
+    });
+    container.run_detached();
+    container.wait_for_file("up");
+    for _ in 0..100 {
+        container.exec(&["true"]).ok();
+    }
+    container.wait_for_file("seen");
+    let caught = fs::read_to_string(container.rootfs("caught")).unwrap_or_default();
+    assert_eq!(caught, "", "the container reached the host");
 }
 
 fn host_variables_do_not_come_in(case: &Case) {

@@ -72,6 +72,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         namespaces: &record.namespaces,
         entry: cgroup.entry_for_exec(&options.cgroup, init_pid)?,
         rootless: host.rootless(),
+        in_user_namespace: host.in_user_namespace(),
         filter,
         relay: relay.as_ref(),
         preserve_fds: options.preserve_fds,

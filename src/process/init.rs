@@ -16,6 +16,7 @@ use rustix::process::{DumpableBehavior, getpid};
 use super::confine::{Confined, Confinement};
 use super::gate::Gate;
 use super::join::JoinError;
+use super::own_proc::{self, PROC_MAGIC};
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Spawn, SpawnError};
@@ -48,9 +49,6 @@ pub struct Birth<'a> {
     pub listen_fds: u32,
     pub hook_outputs: Outputs,
 }
-
-/// `PROC_SUPER_MAGIC` of statfs(2).
-const PROC_MAGIC: i64 = 0x9fa0;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -122,7 +120,7 @@ impl Birth<'_> {
         // Only now where the parent is no root, who could not have written the id maps otherwise.
         undumpable()?;
         // While the host's /proc is at hand; everything that is later written about ourselves goes through this.
-        let proc_self = open_proc_self().map_err(step("open /proc/self"))?;
+        let proc_self = own_proc::open().map_err(step("open /proc/self"))?;
         let mut sources = std::mem::take(&mut self.sources);
         let hook_outputs = std::mem::take(&mut self.hook_outputs);
         let mut tree = self.enter_filesystem(&mut sources)?;
@@ -379,16 +377,6 @@ fn unshare(kind: Kind) -> io::Result<()> {
     Ok(nix::sched::unshare(CloneFlags::from_bits_retain(
         kind.flag() as i32
     ))?)
-}
-
-/// A descriptor of our own directory in the host's procfs, which no image can have touched.
-pub(super) fn open_proc_self() -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open("/proc/self", flags, Mode::empty())?;
-    if rustix::fs::fstatfs(&fd)?.f_type != PROC_MAGIC {
-        return Err(io::Error::other("/proc is not a proc file system"));
-    }
-    Ok(fd)
 }
 
 pub(super) fn become_root() -> io::Result<()> {

@@ -53,6 +53,11 @@ impl Join {
         }
     }
 
+    /// Whether they are those of a running process.
+    pub fn is_of_a_process(&self) -> bool {
+        matches!(self, Self::Process { .. })
+    }
+
     /// The descriptor of a joined path.
     pub fn path(&self, kind: Kind) -> Option<BorrowedFd<'_>> {
         match self {

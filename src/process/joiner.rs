@@ -1,15 +1,16 @@
 //! `exec`: making a further process in a running container, with everything the first one got.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::LaunchError;
 use super::confine::Confinement;
 use super::conversation::{Child, Service};
-use super::init::{InitError, become_root, open_proc_self, open_terminal, step};
+use super::init::{InitError, become_root, open_terminal, step};
 use super::join::{self, Join};
+use super::own_proc;
 use super::protect::undumpable;
 use super::protocol::{Channel, Message};
 use super::spawn::{Side, Spawn, SpawnError};
@@ -34,6 +35,8 @@ pub struct Exec<'a> {
     pub namespaces: &'a [Kind],
     pub entry: Entry,
     pub rootless: bool,
+    /// Whether we are in a user namespace, whatever `rootless` says.
+    pub in_user_namespace: bool,
     pub filter: Option<Filter>,
     pub relay: Option<&'a Relay>,
     pub preserve_fds: u32,
@@ -61,14 +64,18 @@ impl Exec<'_> {
             // Of ourselves, so that the process is born with it.
             cpu_affinity::set(&affinity.initial, "process.execCPUAffinity.initial")?;
         }
+        let host_proc = if self.makes_own_proc() {
+            None
+        } else {
+            Some(own_proc::open_host().map_err(|error| LaunchError::Step("open /proc", error))?)
+        };
+        let passed = (3..3 + self.preserve_fds + self.listen_fds).map(u32::cast_signed);
         let spawn = Spawn {
             new: &[],
             join: &join,
             rootless: self.rootless,
             entry: &self.entry,
-            keep: (3..3 + self.preserve_fds + self.listen_fds)
-                .map(u32::cast_signed)
-                .collect(),
+            keep: passed.chain(host_proc.iter().map(AsRawFd::as_raw_fd)).collect(),
             first: &|| self.first(),
         };
         match spawn.go(&ours, &theirs)? {
@@ -77,7 +84,7 @@ impl Exec<'_> {
                 spawn: &spawn,
                 channel: theirs,
             }
-            .live(),
+            .live(host_proc),
             Side::Parent { pid, pidfd } => {
                 drop(theirs);
                 let child = Child {
@@ -95,6 +102,14 @@ impl Exec<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the process is told about itself by a procfs of the container's pid namespace. The host's leads to all of
+    /// the host, and processes of the container that may trace others can take it from him. In a user namespace they may
+    /// not, since he has never executed anything there; but then neither may he make a procfs as a rule.
+    fn makes_own_proc(&self) -> bool {
+        let joins = |kind| self.namespaces.contains(&kind);
+        joins(Kind::Pid) && !joins(Kind::User) && !self.rootless && !self.in_user_namespace
     }
 
     /// What will be out of reach of a process in the container's user namespace.
@@ -147,8 +162,8 @@ struct Joiner<'a> {
 }
 
 impl Joiner<'_> {
-    fn live(self) -> ! {
-        let code = match self.become_program() {
+    fn live(self, host_proc: Option<OwnedFd>) -> ! {
+        let code = match self.become_program(host_proc) {
             Ok(code) => i32::from(code),
             Err(error) => {
                 // Where the parent is gone there is nobody to tell.
@@ -161,7 +176,7 @@ impl Joiner<'_> {
         std::process::exit(code)
     }
 
-    fn become_program(&self) -> Result<u8, InitError> {
+    fn become_program(&self, host_proc: Option<OwnedFd>) -> Result<u8, InitError> {
         let exec = self.exec;
         self.channel
             .expect(|message| matches!(message, Message::Proceed))?;
@@ -173,8 +188,10 @@ impl Joiner<'_> {
             _ => cpu_affinity::reset(),
         }
         rustix::process::setsid().map_err(step("start a session"))?;
-        // While the host's /proc is still ours to see.
-        let proc_self = open_proc_self().map_err(step("open /proc/self"))?;
+        let proc_self = match host_proc {
+            Some(proc) => own_proc::open_in(proc.as_fd()).map_err(step("open /proc/self"))?,
+            None => own_proc::make().map_err(step("make a procfs of the container's pid namespace"))?,
+        };
         self.spawn.enter_rest()?;
         let user_namespace = exec.namespaces.contains(&Kind::User);
         if user_namespace {

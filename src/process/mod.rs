@@ -12,6 +12,7 @@ mod joiner;
 mod launch;
 mod lookup;
 mod net_devices;
+mod own_proc;
 mod program;
 mod protect;
 mod protocol;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::process::Signal;
 
-use super::init::{InitError, become_root, open_proc_self, step};
+use super::init::{InitError, become_root, step};
 use super::join::{self, Join};
 use super::protect::undumpable;
 use super::protocol::{Channel, ChannelError, Message, becomes_readable};
 use super::spawn::{Side, Spawn, SpawnError};
-use super::{LaunchError, userns};
+use super::{LaunchError, own_proc, userns};
 use crate::cgroup::Entry;
 use crate::plan::LiveMounts;
 use crate::plan::namespaces::Kind;
@@ -210,7 +210,7 @@ fn mount_of(path: &str) -> io::Result<u64> {
 fn enter(spawn: &Spawn<'_>, own_root: Option<u64>) -> Result<OwnedFd, InitError> {
     // For the places of mounts, whose modes are given.
     rustix::process::umask(Mode::empty());
-    let descriptors = open_proc_self()
+    let descriptors = own_proc::open()
         .and_then(|proc_self| open_descriptors(proc_self.as_fd()))
         .map_err(step("open /proc/self/fd"))?;
     spawn.enter_rest()?;

@@ -6,6 +6,10 @@
 //! be made, or a pid namespace entered, as its root, an intermediate process goes there and makes the real one.
 //! So it does for a rootless caller who joins a pid namespace: his own may belong to a user namespace above his
 //! (Podman's users), and then there is no way back from the visit.
+//!
+//! And so it does for all that join the pid namespace of a running container: whoever is born there is in sight of the
+//! container's processes at once, and one of them that may trace others can take over what he holds. So the intermediate
+//! process closes what is the host's and enters all other namespaces before; the real one has never seen the host.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -26,9 +30,9 @@ pub enum SpawnError {
     Join(#[from] JoinError),
     #[error("cannot make a process in new namespaces ({0})")]
     Clone(String, #[source] io::Error),
-    #[error("the process that enters the user namespace failed")]
+    #[error("the process that enters the namespaces failed")]
     Intermediate(#[source] ChannelError),
-    #[error("the process that enters the user namespace failed: {0}")]
+    #[error("the process that enters the namespaces failed: {0}")]
     IntermediateSaid(String),
     #[error("cannot enter the container's cgroup")]
     Cgroup(#[source] io::Error),
@@ -73,7 +77,7 @@ impl Spawn<'_> {
     /// Makes the process. The child returns too. `ours` and `theirs` are the ends of their conversation.
     pub fn go(&self, ours: &Channel, theirs: &Channel) -> Result<Side, SpawnError> {
         if self.needs_intermediate() {
-            return self.through_user_namespace(ours, theirs);
+            return self.through_intermediate(ours, theirs);
         }
         let visit = Visit::begin(self.join, |kind| self.parent_enters(kind))?;
         let cloned = clone(made_by_clone(self.new), self.entry.clone_into());
@@ -95,7 +99,8 @@ impl Spawn<'_> {
 
     fn needs_intermediate(&self) -> bool {
         let pid = self.join.has(Kind::Pid);
-        self.join.has(Kind::User) && (made_by_clone(self.new) != 0 || pid) || self.rootless && pid
+        self.join.has(Kind::User) && (made_by_clone(self.new) != 0 || pid)
+            || pid && (self.rootless || self.join.is_of_a_process())
     }
 
     fn parent_enters(&self, kind: Kind) -> bool {
@@ -109,30 +114,39 @@ impl Spawn<'_> {
     /// The first steps of every process made here: it is a copy of its parent, which no container may get at.
     fn begin(&self, theirs: &Channel) -> Result<(), SpawnError> {
         self.entry.enter().map_err(SpawnError::Cgroup)?;
+        self.close_all_but(theirs, self.join.descriptors())?;
+        (self.first)()
+    }
+
+    fn close_all_but(&self, theirs: &Channel, others: Vec<RawFd>) -> Result<(), SpawnError> {
         let mut keep = self.keep.clone();
         keep.push(theirs.as_fd().as_raw_fd());
-        keep.extend(self.join.descriptors());
+        keep.extend(others);
         crate::sys::exec::close_all_but(&keep)
-            .map_err(|error| SpawnError::Step("close the host's descriptors", error))?;
-        (self.first)()
+            .map_err(|error| SpawnError::Step("close the host's descriptors", error))
     }
 
     /// What the child still has to enter: its own time and cgroup namespaces are made by the caller, in its own
     /// order.
     pub fn enter_rest(&self) -> Result<(), JoinError> {
         self.join.enter(|kind| match kind {
-            Kind::Mount => true,
+            Kind::Mount => !(self.needs_intermediate() && self.join.is_of_a_process()),
             _ => !self.needs_intermediate() && !self.parent_enters(kind),
         })
     }
 
-    /// The intermediate process: enters the user namespace and all joined ones, and makes the real process as a
+    /// The intermediate process: enters all joined namespaces, but for the mount namespace of a path, and makes the real process as a
     /// child of our parent.
-    fn through_user_namespace(&self, ours: &Channel, theirs: &Channel) -> Result<Side, SpawnError> {
+    fn through_intermediate(&self, ours: &Channel, theirs: &Channel) -> Result<Side, SpawnError> {
         match clone(0, self.entry.clone_into())? {
             Cloned::Child => {
                 let made = self.begin(theirs).and_then(|()| {
-                    self.join.enter(|kind| kind != Kind::Mount)?;
+                    if self.join.is_of_a_process() {
+                        self.join.enter(|_| true)?;
+                        self.close_all_but(theirs, Vec::new())?;
+                    } else {
+                        self.join.enter(|kind| kind != Kind::Mount)?;
+                    }
                     clone(made_by_clone(self.new) | CLONE_PARENT, None)
                 });
                 match made {
