@@ -204,7 +204,7 @@ pub enum Error {
     #[error("cannot change the mounts of container {id}")]
     Mounts {
         id: String,
-        source: crate::process::LaunchError,
+        source: Box<crate::process::LaunchError>,
     },
     #[error("{option} {path}: cannot {action}")]
     File {

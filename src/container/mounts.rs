@@ -69,6 +69,6 @@ fn change(entry: &Entry, mut record: Record, host: &Host, change: &Change<'_>) -
     }
     done.map_err(|source| Error::Mounts {
         id: entry.id().to_owned(),
-        source,
+        source: Box::new(source),
     })
 }

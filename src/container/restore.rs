@@ -57,7 +57,7 @@ pub fn restore(context: &Context<'_>, options: &RestoreOptions) -> Result<u8, Er
         relay,
         notify: None,
     };
-    following.to_the_end(restored, false)
+    following.until_the_end(restored, false)
 }
 
 fn restore_with(
@@ -163,7 +163,7 @@ impl Restoring<'_> {
         let restored = self.restore_into(&root, &mut record);
         // Empty for us: what is mounted there is so in CRIU's namespace, which is gone.
         let removed = std::fs::remove_dir(&root).map_err(|source| self.failed("remove criu-root")(source));
-        restored.and_then(|()| removed)?;
+        restored.and(removed)?;
         self.tell()
     }
 

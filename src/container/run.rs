@@ -50,7 +50,7 @@ pub fn run(context: &Context<'_>, options: &RunOptions) -> Result<u8, Error> {
         relay,
         notify,
     };
-    following.to_the_end(created, options.keep)
+    following.until_the_end(created, options.keep)
 }
 
 /// So that we see the end of processes whose parents in the container ended before them.
@@ -69,7 +69,7 @@ pub(super) struct Following<'a> {
 
 impl Following<'_> {
     /// Until it ends; then it is deleted unless it is to be kept. The result is its exit code.
-    pub fn to_the_end(&mut self, created: Created, keep: bool) -> Result<u8, Error> {
+    pub fn until_the_end(&mut self, created: Created, keep: bool) -> Result<u8, Error> {
         let (context, id, notify) = (self.context, self.id, self.notify.as_ref());
         let Created { pid, pidfd, master } = created;
         let mut pass_on = || notify.is_some_and(|notify| !pass_on(context, notify));
