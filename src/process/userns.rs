@@ -135,7 +135,7 @@ pub fn for_mount(idmap: &MountIdMap, namespaces: &Namespaces) -> io::Result<Owne
 /// A user namespace with the ids of the container's own, or that itself where it is joined.
 ///
 /// # Errors
-/// As [`for_mount`].
+/// As `for_mount`.
 pub fn own_map(namespaces: &Namespaces) -> io::Result<OwnedFd> {
     let own = MountIdMap {
         uid_map: Vec::new(),

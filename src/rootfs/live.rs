@@ -31,7 +31,7 @@ pub enum Changed<'a> {
     Unmounted { id: u64 },
 }
 
-/// A mount that [`add`] has made: where it was wanted, and its id.
+/// A mount that `mounts add` has made: where it was wanted, and its id.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     pub destination: &'a Path,

@@ -64,7 +64,7 @@ impl Host {
         }
     }
 
-    /// For [`Limits::apply`].
+    /// For `Limits::apply`.
     pub fn limits(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limits
     }
