@@ -62,6 +62,8 @@ pub enum Need {
     Crictl,
     /// Podman and conmon.
     Podman,
+    /// A Podman that chooses the runtime by an image's platform (4.4).
+    PodmanPlatforms,
     /// Buildah.
     Buildah,
     /// cargo-deb, which makes Debian packages, and dpkg.
@@ -192,6 +194,10 @@ impl Need {
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
             Need::Crictl => absent(&["crictl"]),
             Need::Podman => absent(&["podman", "conmon"]),
+            Need::PodmanPlatforms => unless(
+                podman_version().is_some_and(|version| version >= (4, 4)),
+                "no Podman of 4.4 or later is installed",
+            ),
             Need::Buildah => absent(&["buildah"]),
             Need::CargoDeb => absent(&["cargo-deb", "dpkg"]),
             Need::Containerd => absent(&["containerd", "containerd-shim-runc-v2", "ctr"]),
@@ -254,6 +260,14 @@ impl Need {
             Need::Fish => unless(find_program("fish").is_some(), "fish is not installed"),
         }
     }
+}
+
+/// Of `podman version 4.3.1`.
+fn podman_version() -> Option<(u32, u32)> {
+    let output = Command::new("podman").arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut numbers = text.split_whitespace().last()?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// The id of a user for [`Need::UserSystemd`].

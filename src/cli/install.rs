@@ -23,7 +23,10 @@ use crate::trial::{self, Guest, engine::Outcome};
 /// /etc/containers/containers.conf.d/wrun.conf and /etc/crio/crio.conf.d/10-wrun.conf; for a user other than root those
 /// of Docker and Podman in his ~/.config. containerd 1 takes the runtimes in its file for all there are, so runc is
 /// named beside wrun where the file names none. Pods may set the annotations of wrun-wasm(7) under containerd and
-/// CRI-O (from 1.30 on). Podman runs images of a Wasm platform by wrun.
+/// CRI-O (from 1.30 on). Podman, from 4.4 on, runs images of a Wasm platform by wrun.
+///
+/// Docker forgets wrun only when it is started anew after --undo; a reload is not enough. Its containers go on over that
+/// where its live-restore is on, and end where not.
 #[derive(Debug, clap::Args)]
 pub struct Install {
     /// The engine.
@@ -41,7 +44,7 @@ pub struct Install {
     /// Take wrun out of the configuration.
     ///
     /// What the file was before comes back, with its owner, mode and time. Where it was changed by others since then,
-    /// only wrun's part is taken out, and this is said.
+    /// or what it was names wrun too, only wrun's part is taken out, and this is said.
     #[arg(long)]
     undo: bool,
 
@@ -57,9 +60,11 @@ pub struct Install {
     #[arg(long)]
     no_check: bool,
 
-    /// Have systemd make the engine read its configuration anew: reload Docker, restart containerd or CRI-O.
+    /// Have systemd make the engine read its configuration anew: reload Docker, with --undo restart it; restart
+    /// containerd or CRI-O.
     ///
-    /// By default the command to do so is only printed. Containers of Docker and containerd go on.
+    /// By default the command to do so is only printed. Containers of Docker go on over a reload, those of containerd
+    /// over a restart.
     #[arg(long)]
     restart: bool,
 }
@@ -116,7 +121,7 @@ impl Install {
             }
             write_stdout(b"A native and a Wasm container have run by wrun itself.\n")?;
         }
-        let part = part(engine, &program, self.default, &host)?;
+        let part = part(engine, &program, &config, self.default, &host)?;
         let change = install::install(engine, &config, &part, self.dry_run)?;
         self.tell(engine, &config, &change)?;
         if self.dry_run {
@@ -132,12 +137,14 @@ impl Install {
     fn config(&self, engine: install::Engine) -> anyhow::Result<PathBuf> {
         match &self.config {
             Some(path) => Ok(std::path::absolute(path).context("--config must not be empty")?),
-            None => engine.config(install::config_home().as_deref()).with_context(|| {
-                format!(
-                    "{} has no configuration of a user's own: this needs root, or --config",
-                    engine.title()
-                )
-            }),
+            None => engine
+                .config(install::config_home()?.as_deref())
+                .with_context(|| {
+                    format!(
+                        "{} has no configuration of a user's own: this needs root, or --config",
+                        engine.title()
+                    )
+                }),
         }
     }
 
@@ -181,11 +188,11 @@ impl Install {
 
     /// Makes the engine read its configuration anew, if that is asked for; whether it has.
     fn reload(&self, engine: install::Engine) -> anyhow::Result<bool> {
-        let Some(words) = engine.reload() else {
+        let Some(words) = engine.reload(self.undo) else {
             return Ok(true);
         };
         let mut words = words.to_vec();
-        if install::config_home().is_some() {
+        if !rustix::process::geteuid().is_root() {
             words.insert(1, "--user");
         }
         let command = words.join(" ");
@@ -194,7 +201,12 @@ impl Install {
         }
         if !self.restart {
             let title = engine.title();
-            write_stdout(format!("{title} reads its configuration after: {command}\n").as_bytes())?;
+            let what = if self.undo {
+                "forgets wrun"
+            } else {
+                "reads its configuration"
+            };
+            write_stdout(format!("{title} {what} after: {command}\n").as_bytes())?;
             return Ok(false);
         }
         let status = Command::new(words[0]).args(&words[1..]).status();
@@ -207,7 +219,13 @@ impl Install {
 }
 
 /// What the configuration is to say, as far as that depends on the host and on what is installed.
-fn part(engine: install::Engine, program: &Path, default: bool, host: &Host) -> anyhow::Result<Part> {
+fn part(
+    engine: install::Engine,
+    program: &Path,
+    config: &Path,
+    default: bool,
+    host: &Host,
+) -> anyhow::Result<Part> {
     let version = install::version_of(engine);
     let at_least = |wanted: (u32, u32)| version.is_some_and(|version| version >= wanted);
     Ok(Part {
@@ -216,7 +234,8 @@ fn part(engine: install::Engine, program: &Path, default: bool, host: &Host) -> 
             .with_context(|| format!("{} is not UTF-8", program.display()))?
             .to_owned(),
         default,
-        systemd_cgroup: host.systemd(),
+        systemd_cgroup: engine == install::Engine::Containerd
+            && install::systemd_cgroup(config, host.systemd()),
         annotations: at_least((1, 30)),
         file_version: if at_least((2, 0)) { 3 } else { 2 },
     })
@@ -225,7 +244,7 @@ fn part(engine: install::Engine, program: &Path, default: bool, host: &Host) -> 
 /// Runs containers through the engine, and says what came of it.
 fn check(engine: install::Engine, program: &Path, config: &Path, reloaded: bool) -> anyhow::Result<()> {
     let title = engine.title();
-    let outcome = trial::engine::run(engine, program, config);
+    let outcome = trial::engine::run(engine, program, config, reloaded);
     let outcome = outcome.with_context(|| {
         format!(
             "{} is written; wrun install {} --undo takes it back",
@@ -238,14 +257,15 @@ fn check(engine: install::Engine, program: &Path, config: &Path, reloaded: bool)
         Outcome::RanBut(but) => {
             format!("A native and a Wasm container have run through {title}; not tried: {but}.\n")
         }
-        Outcome::NotTried(why) if reloaded && engine.reload().is_some() => bail!("{title}: {why}"),
+        Outcome::NotTried(why) if reloaded && engine.reload(false).is_some() => bail!("{title}: {why}"),
         Outcome::NotTried(why) => format!("Not tried through {title}: {why}.\n"),
     };
     write_stdout(text.as_bytes())
 }
 
-/// The file or directory by which somebody else than root can change what root's engine runs.
-fn stranger(program: &Path) -> Option<&Path> {
+/// The file or directory by which somebody else than root can change what root's engine runs: on the path as it is
+/// called, and on the one to which its links lead.
+fn stranger(program: &Path) -> Option<PathBuf> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -255,5 +275,7 @@ fn stranger(program: &Path) -> Option<&Path> {
             metadata.uid() != 0 || (metadata.mode() & 0o022 != 0 && !sticky && !metadata.is_symlink())
         })
     };
-    program.ancestors().find(open)
+    let real = program.canonicalize().unwrap_or_default();
+    let mut all = program.ancestors().chain(real.ancestors());
+    all.find(open).map(Path::to_owned)
 }

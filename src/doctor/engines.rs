@@ -1,10 +1,13 @@
 //! What wrun works with: its own files, the engines that call it, and the programs that it calls.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
 
 use super::{Check, Surroundings, Verdict, check};
 use crate::criu::{Feature, Program};
-use crate::install::{self, Engine};
+use crate::install::{self, Engine, Known};
 use crate::trial::find_program;
 use crate::workload::wasm::{self, Cache};
 
@@ -87,35 +90,101 @@ fn criu(_: &Surroundings) -> Option<Verdict> {
 
 fn engine(here: &Surroundings, engine: Engine) -> Option<Verdict> {
     find_program(engine.program())?;
-    // A user cannot read all of root's, and has Docker's and Podman's of his own.
-    let path = engine.config(install::config_home().as_deref())?;
-    let (title, name) = (engine.title(), engine.name());
-    let cost = format!("{title} does not run containers by this wrun");
-    let install = format!("wrun install {name}");
-    Some(match install::look(engine, &path) {
-        Err(error) => Verdict::limited(
-            crate::process::chain(&error),
-            format!("{title} may not start"),
-            "mend the file",
-        ),
-        Ok(None) => Verdict::limited(format!("{} does not name wrun", path.display()), cost, install),
-        Ok(Some(part)) if !Path::new(&part.program).exists() => Verdict::limited(
-            format!("{} names {}, which is not there", path.display(), part.program),
-            format!("{title} cannot run containers by wrun"),
-            format!("{install}, or {install} --undo"),
-        ),
-        Ok(Some(part))
-            if Path::new(&part.program).canonicalize().ok() != here.program.canonicalize().ok() =>
-        {
+    let (root, user) = (engine.config(None)?, user_s(engine));
+    let read = |path: &PathBuf| install::look(engine, path);
+    // Podman looks into both files, and Docker is root's or the user's own.
+    let looked: Vec<_> = [Some(root), user.clone()]
+        .into_iter()
+        .flatten()
+        .map(|path| (read(&path), path))
+        .collect();
+    let knows = looked
+        .iter()
+        .rev()
+        .find(|(known, _)| matches!(known, Ok(Some(_))));
+    let (known, path) = knows
+        .or_else(|| looked.iter().find(|(known, _)| known.is_err()))
+        .or(looked.first())?;
+    Some(match known {
+        Err(error) => unreadable(engine, error),
+        Ok(None) => {
+            let cost = format!("{} does not run containers by this wrun", engine.title());
+            let names: Vec<_> = looked
+                .iter()
+                .map(|(_, path)| path.display().to_string())
+                .collect();
+            let without = match &names[..] {
+                [one] => format!("{one} does not name wrun"),
+                all => format!("neither {} names wrun", all.join(" nor ")),
+            };
+            Verdict::limited(without, cost, install_command(engine, user.is_some()))
+        }
+        Ok(Some(known)) => named(here, engine, path, known, user.as_ref() == Some(path)),
+    })
+}
+
+/// The file that the calling user has for an engine of his own; of Docker only where he runs one himself.
+fn user_s(engine: Engine) -> Option<PathBuf> {
+    let path = engine.config(Some(&install::config_home().ok()??))?;
+    let socket = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("docker.sock"));
+    let own = engine != Engine::Docker || path.exists() || socket.is_some_and(|socket| socket.exists());
+    own.then_some(path)
+}
+
+/// What makes the engine know us: of the user himself, or of root.
+fn install_command(engine: Engine, own: bool) -> String {
+    let sudo = if own || rustix::process::geteuid().is_root() {
+        ""
+    } else {
+        "sudo "
+    };
+    format!("{sudo}wrun install {}", engine.name())
+}
+
+fn unreadable(engine: Engine, error: &install::InstallError) -> Verdict {
+    let found = crate::process::chain(error);
+    let title = engine.title();
+    match error {
+        install::InstallError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             Verdict::limited(
-                format!("{} names {}", path.display(), part.program),
-                cost,
-                install,
+                found,
+                format!("it is not known whether {title} runs containers by this wrun"),
+                "sudo wrun doctor",
             )
         }
-        Ok(Some(part)) if part.default => {
-            Verdict::ok(format!("{} names wrun as the default", path.display()))
-        }
-        Ok(Some(_)) => Verdict::ok(format!("{} names wrun", path.display())),
-    })
+        _ => Verdict::limited(found, format!("{title} may not start"), "mend the file"),
+    }
+}
+
+/// What follows from a configuration that names us.
+fn named(here: &Surroundings, engine: Engine, path: &Path, known: &Known, own: bool) -> Verdict {
+    let install = install_command(engine, own);
+    let program = Path::new(&known.part.program);
+    let names = format!("{} names {}", path.display(), program.display());
+    let broken = |what: &str| {
+        Verdict::limited(
+            format!("{names}, which {what}"),
+            format!("{} cannot run containers by wrun", engine.title()),
+            format!("{install}, or {install} --undo"),
+        )
+    };
+    if !program.exists() {
+        return broken("is not there");
+    }
+    if !program.is_file() || rustix::fs::access(program, Access::EXEC_OK).is_err() {
+        return broken("is no program that can be executed");
+    }
+    if program.canonicalize().ok() != here.program.canonicalize().ok() {
+        let cost = format!("{} does not run containers by this wrun", engine.title());
+        return Verdict::limited(names, cost, install);
+    }
+    if let Some(obstacle) = known.obstacle {
+        return Verdict::limited(
+            format!("{} names wrun, but: {obstacle}", path.display()),
+            format!("{} does not run pods by wrun", engine.title()),
+            format!("mend {}", path.display()),
+        );
+    }
+    let default = if known.part.default { " as the default" } else { "" };
+    Verdict::ok(format!("{} names wrun{default}", path.display()))
 }

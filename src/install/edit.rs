@@ -7,22 +7,12 @@
 //! | Podman | `engine.runtimes.wrun`, and the Wasm platforms in `engine.platform_to_oci_runtime` (containers.conf(5)) |
 //! | CRI-O | `crio.runtime.runtimes.wrun` (crio.conf(5)) |
 
-use serde_json::{Value, json};
-
+use super::settings::{ABILITIES, Keys, PLATFORMS, SHIM, settings, version};
 use super::toml::{self, Setting};
-use super::{Engine, json};
+use super::{Engine, docker};
 
 /// The name under which engines know us.
 pub const NAME: &str = "wrun";
-
-/// The shim that calls a runtime with runc's command line.
-const SHIM: &str = "io.containerd.runc.v2";
-/// Annotations of pods that choose how a Wasm program runs: crun's, which image builders write, and ours.
-const POD_ANNOTATIONS: [&str; 3] = ["module.wasm.image/variant", "run.oci.handler", "org.wrun.*"];
-/// The same for CRI-O, which keeps only these back, and only under these names.
-const CRIO_ANNOTATIONS: [&str; 2] = ["module.wasm.image/variant", "run.oci."];
-/// The platforms of Wasm images, as Podman names them.
-const PLATFORMS: [&str; 3] = ["wasi/wasm", "wasi/wasm32", "wasi/wasm64"];
 
 /// How a file begins that is ours alone.
 const HEAD: &str = "# Made by `wrun install";
@@ -42,9 +32,6 @@ pub struct Part {
     pub file_version: i64,
 }
 
-/// What each key of a configuration is to be.
-type Settings<'a> = Vec<(Vec<&'a str>, Setting)>;
-
 /// The configuration with our part; `before` is what is there, `None` without a file. Written anew, the same text
 /// comes out.
 ///
@@ -52,47 +39,78 @@ type Settings<'a> = Vec<(Vec<&'a str>, Setting)>;
 /// What is wrong with the text that is there, with its line or key.
 pub fn insert(engine: Engine, before: Option<&str>, part: &Part) -> Result<String, String> {
     let before = before.filter(|text| !text.trim().is_empty());
-    if engine == Engine::Docker {
-        return insert_into_json(before.unwrap_or("{}\n"), part);
-    }
-    let fresh = fresh(engine, part);
-    let Some(text) = before else {
-        return insert_into_toml(engine, &fresh, part);
-    };
-    match found(engine, text)? {
-        // A file that is ours alone is made anew, so that one change after the other comes to the same as one.
-        Some(own) if insert(engine, None, &own).as_deref() == Ok(text) => {
-            let default = own.default || part.default;
-            insert(
-                engine,
-                None,
-                &Part {
-                    program: part.program.clone(),
-                    default,
-                    ..own
-                },
-            )
+    let after = match before {
+        _ if engine == Engine::Docker => docker::insert(before.unwrap_or("{}\n"), part)?,
+        None => insert_into_toml(engine, &fresh(engine, part), part)?,
+        // A file that is ours alone is made anew, so that one change after the other comes to the same as one, and
+        // what an older wrun has written is as this one would write it.
+        Some(text) if own(engine, text) => {
+            let known = found(engine, text)?.unwrap_or_else(|| part.clone());
+            let part = Part {
+                program: part.program.clone(),
+                default: known.default || part.default,
+                annotations: known.annotations || part.annotations,
+                ..known
+            };
+            insert_into_toml(engine, &fresh(engine, &part), &part)?
         }
-        _ => insert_into_toml(engine, text, part),
+        Some(text) => toml::in_its_form(text, |text| insert_into_toml(engine, text, part))?,
+    };
+    // Whatever odd form the file has: what we write is what will be read.
+    match found(engine, &after)? {
+        Some(own) if own.program == part.program && (own.default || !part.default) => Ok(after),
+        _ => Err(by_hand("add")),
     }
+}
+
+fn by_hand(what: &str) -> String {
+    format!("it is written in a way that cannot be edited; {what} runtimes.{NAME} by hand")
 }
 
 fn insert_into_toml(engine: Engine, before: &str, part: &Part) -> Result<String, String> {
     let mut document = toml::parse(before)?;
     let version = version(engine, &document)?;
     let settings = settings(engine, version, &document, part);
-    let text = toml::edit(before, &mut document, |document| {
+    toml::edit(before, &mut document, |document| {
         settings
             .iter()
             .try_for_each(|(path, setting)| toml::set(document, path, setting))
-    })?;
-    // Whatever odd form the file has: what we write is what will be read.
-    match found(engine, &text)? {
-        Some(own) if own.program == part.program && (own.default || !part.default) => Ok(text),
-        _ => Err(format!(
-            "it is written in a way that cannot be edited; add runtimes.{NAME} by hand"
-        )),
+    })
+}
+
+/// Whether we have made the file and nobody has added to it, this version or another one of us.
+pub(super) fn own(engine: Engine, text: &str) -> bool {
+    let Ok(Some(part)) = found(engine, text) else {
+        return false;
+    };
+    if engine == Engine::Docker {
+        // JSON has no comments, so only the text itself can tell.
+        return insert(engine, None, &part).as_deref() == Ok(text);
     }
+    let rest = || {
+        let rest = remove(engine, text, None).ok()?;
+        let mut document = toml::parse(&rest).ok()?;
+        if engine == Engine::Containerd {
+            let keys = Keys::of(engine, version(engine, &document).ok()?);
+            let runc = [&keys.runtimes[..], &["runc", "runtime_type"]].concat();
+            if toml::get(&document, &runc).and_then(|shim| shim.as_str()) == Some(SHIM) {
+                toml::remove(&mut document, &runc, HEAD);
+            }
+            document.remove("version");
+        }
+        Some(document.to_string())
+    };
+    let ours = |line: &str| line.trim().is_empty() || line.starts_with(HEAD);
+    text.starts_with(HEAD) && rest().is_some_and(|rest| rest.lines().all(ours))
+}
+
+/// What is left of `original` when we are put in and taken out again. An undo that leaves the same of a file knows
+/// that nobody else has changed it.
+///
+/// # Errors
+/// As [`insert`].
+pub(super) fn without(engine: Engine, original: &str, part: &Part) -> Result<String, String> {
+    remove(engine, &insert(engine, Some(original), part)?, Some(original))
 }
 
 /// What a configuration says of us; `None` where it does not know us.
@@ -104,15 +122,7 @@ pub fn found(engine: Engine, text: &str) -> Result<Option<Part>, String> {
         return Ok(None);
     }
     if engine == Engine::Docker {
-        let value = json::parse(text)?;
-        let program = value["runtimes"][NAME]["path"].as_str();
-        return Ok(program.map(|program| Part {
-            program: program.to_owned(),
-            default: value["default-runtime"] == NAME,
-            systemd_cgroup: false,
-            annotations: false,
-            file_version: 0,
-        }));
+        return docker::found(text);
     }
     let document = toml::parse(text)?;
     let file_version = version(engine, &document)?;
@@ -132,35 +142,46 @@ pub fn found(engine: Engine, text: &str) -> Result<Option<Part>, String> {
     }))
 }
 
-/// The configuration without our part. Where we are the default runtime, it gets the one that `original` names.
+/// The configuration without our part; what it has taken the place of comes back as `original` has it.
 ///
 /// # Errors
 /// As [`insert`].
 pub fn remove(engine: Engine, text: &str, original: Option<&str>) -> Result<String, String> {
-    if engine == Engine::Docker {
-        return remove_from_json(text, original);
+    let after = match engine {
+        Engine::Docker => docker::remove(text, original)?,
+        _ => toml::in_its_form(text, |text| remove_from_toml(engine, text, original))?,
+    };
+    match found(engine, &after)? {
+        None => Ok(after),
+        Some(_) => Err(by_hand("remove")),
     }
+}
+
+fn remove_from_toml(engine: Engine, text: &str, original: Option<&str>) -> Result<String, String> {
     let mut document = toml::parse(text)?;
+    let original = original
+        .and_then(|text| toml::parse(text).ok())
+        .unwrap_or_default();
     let keys = Keys::of(engine, version(engine, &document)?);
     toml::remove(&mut document, &[&keys.runtimes[..], &[NAME]].concat(), HEAD);
-    for platform in PLATFORMS {
-        let path = ["engine", "platform_to_oci_runtime", platform];
-        if engine == Engine::Podman
-            && toml::get(&document, &path).and_then(|name| name.as_str()) == Some(NAME)
-        {
-            toml::remove(&mut document, &path, HEAD);
+    let mut named = vec![keys.default];
+    if engine == Engine::Podman {
+        for (key, others) in ABILITIES {
+            let path = ["engine", key];
+            let all = toml::get(&original, &path).is_none().then_some(others);
+            toml::remove_member(&mut document, &path, NAME, all, HEAD);
         }
+        named.extend(PLATFORMS.map(|platform| vec!["engine", "platform_to_oci_runtime", platform]));
     }
-    if toml::get(&document, &keys.default).and_then(|name| name.as_str()) == Some(NAME) {
-        let original = original.and_then(|text| toml::parse(text).ok());
-        let before = original
-            .as_ref()
-            .and_then(|original| toml::get(original, &keys.default)?.as_str());
-        match before {
+    for key in named {
+        if toml::get(&document, &key).and_then(|name| name.as_str()) != Some(NAME) {
+            continue;
+        }
+        match toml::get(&original, &key).and_then(|name| name.as_str()) {
             Some(name) if name != NAME => {
-                toml::set(&mut document, &keys.default, &Setting::Text(name.to_owned()))?;
+                toml::set(&mut document, &key, &Setting::Text(name.to_owned()))?;
             }
-            _ => toml::remove(&mut document, &keys.default, HEAD),
+            _ => toml::remove(&mut document, &key, HEAD),
         }
     }
     Ok(document.to_string())
@@ -186,160 +207,5 @@ fn fresh(engine: Engine, part: &Part) -> String {
     match engine {
         Engine::Containerd => format!("{head}version = {}\n", part.file_version),
         _ => head,
-    }
-}
-
-/// Where an engine's configuration has its runtimes and the name of the default one.
-struct Keys {
-    runtimes: Vec<&'static str>,
-    default: Vec<&'static str>,
-}
-
-impl Keys {
-    fn of(engine: Engine, version: i64) -> Self {
-        let containerd = ["plugins", cri_plugin(version), "containerd"];
-        match engine {
-            Engine::Docker => Self {
-                runtimes: vec!["runtimes"],
-                default: vec!["default-runtime"],
-            },
-            Engine::Containerd => Self {
-                runtimes: [&containerd[..], &["runtimes"]].concat(),
-                default: [&containerd[..], &["default_runtime_name"]].concat(),
-            },
-            Engine::Podman => Self {
-                runtimes: vec!["engine", "runtimes"],
-                default: vec!["engine", "runtime"],
-            },
-            Engine::Crio => Self {
-                runtimes: vec!["crio", "runtime", "runtimes"],
-                default: vec!["crio", "runtime", "default_runtime"],
-            },
-        }
-    }
-}
-
-/// The version of containerd's file; a file without one is of version 1. Other engines have none.
-fn version(engine: Engine, document: &toml_edit::DocumentMut) -> Result<i64, String> {
-    if engine != Engine::Containerd {
-        return Ok(0);
-    }
-    match document.get("version") {
-        None => Ok(1),
-        Some(item) => match item.as_integer() {
-            Some(version @ 1..=4) => Ok(version),
-            _ => Err(format!(
-                "version {} is not known; 1 to 4 are",
-                item.to_string().trim()
-            )),
-        },
-    }
-}
-
-/// The plugin whose settings name the runtimes.
-const fn cri_plugin(version: i64) -> &'static str {
-    match version {
-        ..=1 => "cri",
-        2 => "io.containerd.grpc.v1.cri",
-        _ => "io.containerd.cri.v1.runtime",
-    }
-}
-
-fn settings<'a>(
-    engine: Engine,
-    version: i64,
-    document: &toml_edit::DocumentMut,
-    part: &Part,
-) -> Settings<'a> {
-    let keys = Keys::of(engine, version);
-    let text = |text: &str| Setting::Text(text.to_owned());
-    let of = |runtime: &'a str, key: &[&'a str]| [&keys.runtimes[..], &[runtime], key].concat();
-    let words = |words: &[&str]| Setting::Words(words.iter().map(|word| (*word).to_owned()).collect());
-    let program = text(&part.program);
-    let mut settings = match engine {
-        Engine::Docker => Vec::new(),
-        Engine::Containerd => {
-            // As runc's has it, or else as the host suggests.
-            let runc = toml::get(document, &of("runc", &["options", "SystemdCgroup"]));
-            let own = toml::get(document, &of(NAME, &["options", "SystemdCgroup"]));
-            let systemd = own
-                .or(runc)
-                .and_then(|flag| flag.as_bool())
-                .unwrap_or(part.systemd_cgroup);
-            let mut settings = vec![
-                (of(NAME, &["runtime_type"]), text(SHIM)),
-                (of(NAME, &["pod_annotations"]), words(&POD_ANNOTATIONS)),
-                (of(NAME, &["options", "BinaryName"]), program),
-                (of(NAME, &["options", "SystemdCgroup"]), Setting::Flag(systemd)),
-            ];
-            // containerd 1 takes a table of runtimes for the whole of it, and fails without the default one, runc.
-            if version <= 2 && toml::get(document, &keys.runtimes).is_none() {
-                settings.insert(0, (of("runc", &["runtime_type"]), text(SHIM)));
-            }
-            settings
-        }
-        Engine::Podman => {
-            let mut settings = vec![(of(NAME, &[]), words(&[&part.program]))];
-            settings.extend(PLATFORMS.map(|it| (vec!["engine", "platform_to_oci_runtime", it], text(NAME))));
-            settings
-        }
-        Engine::Crio => {
-            let mut settings = vec![
-                (of(NAME, &["runtime_path"]), program),
-                (of(NAME, &["runtime_type"]), text("oci")),
-            ];
-            if part.annotations {
-                settings.push((of(NAME, &["allowed_annotations"]), words(&CRIO_ANNOTATIONS)));
-            }
-            settings
-        }
-    };
-    if part.default {
-        settings.insert(0, (keys.default, text(NAME)));
-    }
-    settings
-}
-
-fn insert_into_json(before: &str, part: &Part) -> Result<String, String> {
-    let value = json::parse(before)?;
-    let own = &value["runtimes"][NAME];
-    // A shim's entry (`runtimeType`) has no room for a path.
-    let text = if own.is_object() && own.get("runtimeType").is_none() && own.get("options").is_none() {
-        match own["path"] == part.program.as_str() {
-            true => before.to_owned(),
-            false => json::set(
-                before,
-                &["runtimes", NAME, "path"],
-                &Value::from(part.program.as_str()),
-            )?,
-        }
-    } else if own.is_null() {
-        json::set(
-            before,
-            &["runtimes", NAME, "path"],
-            &Value::from(part.program.as_str()),
-        )?
-    } else {
-        json::set(before, &["runtimes", NAME], &json!({ "path": part.program }))?
-    };
-    if part.default && value["default-runtime"] != NAME {
-        return json::set(&text, &["default-runtime"], &Value::from(NAME));
-    }
-    Ok(text)
-}
-
-fn remove_from_json(text: &str, original: Option<&str>) -> Result<String, String> {
-    let value = json::parse(text)?;
-    let text = json::remove(text, &["runtimes", NAME]);
-    if value["default-runtime"] != NAME {
-        return Ok(text);
-    }
-    let original = original.and_then(|text| json::parse(text).ok());
-    match original
-        .as_ref()
-        .and_then(|original| original["default-runtime"].as_str())
-    {
-        Some(name) if name != NAME => json::set(&text, &["default-runtime"], &Value::from(name)),
-        _ => Ok(json::remove(&text, &["default-runtime"])),
     }
 }

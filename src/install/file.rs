@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
@@ -13,6 +14,12 @@ use super::{InstallError, diff};
 const LARGEST: u64 = 4 << 20;
 /// How many old backups are kept at most under names of their own.
 const BACKUPS: u32 = 100;
+/// How long another of us is waited for. Whoever can open the directory can lock it, too, and may never let go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The modes of what is made where nothing was.
+const NEW_FILE: u32 = 0o644;
+const NEW_DIRECTORY: u32 = 0o755;
 
 /// What becomes of what was in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +36,17 @@ pub(super) enum Keep {
 pub(super) struct Target {
     /// Without symbolic links, so that one is not replaced by a file.
     path: PathBuf,
+    /// Whether a symbolic link leads to it, which would lead nowhere without it.
+    linked: bool,
     /// Held while we change something: of two of us the second sees what the first has done.
     _lock: Option<File>,
 }
 
 impl Target {
-    /// The file at `path`. To change it, its directory is made and locked.
+    /// The file at `path`, also at the end of symbolic links. To change it, its directory is made and locked.
     pub(super) fn open(path: &Path, change: bool) -> Result<Self, InstallError> {
         let absolute = std::path::absolute(path).map_err(failed(path, "name it"))?;
+        let linked = absolute.is_symlink();
         let path = match fs::canonicalize(&absolute) {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound && absolute.symlink_metadata().is_err() => {
@@ -49,11 +59,19 @@ impl Target {
         } else {
             None
         };
-        Ok(Self { path, _lock: lock })
+        Ok(Self {
+            path,
+            linked,
+            _lock: lock,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) const fn linked(&self) -> bool {
+        self.linked
     }
 
     /// What is in the file; `None` where there is none.
@@ -82,14 +100,22 @@ impl Target {
         )
     }
 
-    /// Replaces what is in it and keeps what was as `keep` says. What there is to tell of that.
-    pub(super) fn replace(&self, text: &str, keep: Keep) -> Result<Vec<String>, InstallError> {
+    /// Replaces what is in it, `before`, and keeps that as `keep` says. `check` sees the new file before it takes its
+    /// place, and tells what is wrong with it. What there is to tell of the backup.
+    pub(super) fn replace(
+        &self,
+        before: Option<&str>,
+        text: &str,
+        keep: Keep,
+        check: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<Vec<String>, InstallError> {
         let mut notes = Vec::new();
         let new = self.prepare(text)?;
-        let (before, backup) = (self.read()?, self.backup()?);
+        check(&new.path).map_err(|reason| self.content(reason))?;
+        let backup = self.backup()?;
         let kept = match keep {
             // The same content: of an installation that was killed.
-            Keep::Always => before == backup,
+            Keep::Always => before == backup.as_deref(),
             Keep::Unless => backup.is_some(),
             Keep::Never => true,
         };
@@ -100,29 +126,26 @@ impl Target {
         if made {
             self.keep()?;
         }
-        if let Err(error) = fs::rename(&new, &self.path) {
-            let _ = fs::remove_file(&new); // The error of renaming is the one to tell.
+        if let Err(error) = self.take_place(new, before) {
             if made {
-                let _ = fs::remove_file(self.backup_path());
+                let _ = fs::remove_file(self.backup_path()); // The error of renaming is the one to tell.
             }
-            return Err(failed(&self.path, "replace it")(error));
+            return Err(error);
         }
-        self.sync()?;
         if made {
             notes.push(format!("What it was is in {}.", self.backup_path().display()));
         }
         Ok(notes)
     }
 
-    /// Replaces what is in it, and keeps nothing.
-    pub(super) fn write(&self, text: &str) -> Result<(), InstallError> {
-        let new = self.prepare(text)?;
-        fs::rename(&new, &self.path).map_err(failed(&self.path, "replace it"))?;
-        self.sync()
+    /// Replaces what is in it, `before`, and keeps nothing.
+    pub(super) fn write(&self, before: &str, text: &str) -> Result<(), InstallError> {
+        self.take_place(self.prepare(text)?, Some(before))
     }
 
-    /// Brings back the backup, or that there was no file.
-    pub(super) fn restore(&self, backup: bool) -> Result<(), InstallError> {
+    /// Brings back the backup, or that there was no file, in the place of `before`.
+    pub(super) fn restore(&self, before: &str, backup: bool) -> Result<(), InstallError> {
+        self.unchanged(Some(before))?;
         if backup {
             fs::rename(self.backup_path(), &self.path)
                 .map_err(failed(&self.path, "bring its backup back"))?;
@@ -132,13 +155,35 @@ impl Target {
         self.sync()
     }
 
+    /// Others know nothing of our lock: what an editor has written since we have read it must not be lost.
+    fn unchanged(&self, before: Option<&str>) -> Result<(), InstallError> {
+        match self.read()?.as_deref() == before {
+            true => Ok(()),
+            false => Err(self.content("somebody else changes it at this moment".to_owned())),
+        }
+    }
+
+    fn take_place(&self, mut new: New, before: Option<&str>) -> Result<(), InstallError> {
+        self.unchanged(before)?;
+        fs::rename(&new.path, &self.path).map_err(failed(&self.path, "replace it"))?;
+        new.done = true;
+        self.sync()
+    }
+
+    fn content(&self, reason: String) -> InstallError {
+        InstallError::Content {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
     pub(super) fn remove_backup(&self) -> Result<(), InstallError> {
         let path = self.backup_path();
         fs::remove_file(&path).map_err(failed(&path, "remove it"))
     }
 
     /// Writes the new content beside the file, with its owner and mode, to take its place.
-    fn prepare(&self, text: &str) -> Result<PathBuf, InstallError> {
+    fn prepare(&self, text: &str) -> Result<New, InstallError> {
         let path = self.beside(".", ".wrun-new");
         // Left by one of us that was killed: the lock is ours.
         match fs::remove_file(&path) {
@@ -147,28 +192,32 @@ impl Target {
             }
             _ => {}
         }
-        let written = self.write_new(&path, text);
-        if written.is_err() {
-            let _ = fs::remove_file(&path); // The error of writing is the one to tell.
-        }
-        written.map_err(failed(&path, "write it"))?;
-        Ok(path)
+        let new = New { path, done: false };
+        self.write_new(&new.path, text)
+            .map_err(failed(&new.path, "write it"))?;
+        Ok(new)
     }
 
+    /// Nobody else can open it before it has its owner and mode: what was secret stays so.
     fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o644)
+            .mode(0o600)
             .open(path)?;
         file.write_all(text.as_bytes())?;
-        if let Ok(old) = fs::metadata(&self.path) {
-            let new = file.metadata()?;
-            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        let mode = match fs::metadata(&self.path) {
+            Ok(old) => {
+                let new = file.metadata()?;
+                if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+                    std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+                }
+                old.mode() & 0o7777
             }
-            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
-        }
+            Err(error) if error.kind() == ErrorKind::NotFound => NEW_FILE,
+            Err(error) => return Err(error),
+        };
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()
     }
 
@@ -218,24 +267,63 @@ impl Target {
     }
 }
 
+/// A file that is to take the place of another; until then it goes when it is dropped.
+struct New {
+    path: PathBuf,
+    /// It has another name now.
+    done: bool,
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_file(&self.path); // What went wrong before is what will be told.
+        }
+    }
+}
+
 /// The directory of `path`, made where it is missing.
 fn directory(path: &Path) -> Result<&Path, InstallError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-    made.map_err(failed(directory, "make the directory"))?;
+    make(directory).map_err(failed(directory, "make the directory"))?;
     Ok(directory)
 }
 
-/// Waits until nobody else of us changes a file of the directory.
+/// Makes a directory and those on the way to it; all may look in, whatever the caller's umask: Podman reads root's
+/// configuration as any user, and fails where it may not.
+fn make(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent() {
+        make(parent)?;
+    }
+    match DirBuilder::new().mode(NEW_DIRECTORY).create(directory) {
+        Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(NEW_DIRECTORY)),
+        // Another of us was faster.
+        Err(_) if directory.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until nobody else of us changes a file of the directory, but not for ever.
 fn lock(directory: &Path) -> Result<File, InstallError> {
     let file = File::open(directory).map_err(failed(directory, "open it"))?;
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
             Err(rustix::io::Errno::INTR) => {}
-            result => {
-                result.map_err(|error| failed(directory, "lock it")(error.into()))?;
-                return Ok(file);
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
             }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(failed(
+                    directory,
+                    "lock it: another process holds it with flock(2)",
+                )(ErrorKind::TimedOut.into()));
+            }
+            Err(error) => return Err(failed(directory, "lock it")(error.into())),
         }
     }
 }

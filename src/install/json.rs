@@ -56,6 +56,10 @@ pub(super) fn set(text: &str, path: &[&str], value: &Value) -> Result<String, St
             Some((_, member)) if text[member.value.clone()].starts_with('{') => {
                 object = self::object(text, member.value.start);
             }
+            // As with Go's maps, nothing is what null says.
+            Some((_, member)) if &text[member.value.clone()] == "null" => {
+                return set(&replace(text, member.value.clone(), "{}"), path, value);
+            }
             Some(_) => return Err(format!("{} is not an object", path[..=depth].join("."))),
             None => return Ok(insert(text, &object, depth, &path[depth..], value)),
         }
@@ -63,26 +67,48 @@ pub(super) fn set(text: &str, path: &[&str], value: &Value) -> Result<String, St
     Ok(text.to_owned())
 }
 
-/// Takes what is at `path` away, and the objects on the way that become empty by it, but for the outermost.
+/// Takes what is at `path` away, and the objects on the way that become empty by it, but for the outermost. Of members
+/// with one name all are looked into: Go's maps take something from each.
 pub(super) fn remove(text: &str, path: &[&str]) -> String {
-    let mut object = object(text, start_of_value(text, 0));
-    // The innermost member that keeps others company; it goes as a whole.
-    let mut doomed: Option<Range<usize>> = None;
-    for (depth, key) in path.iter().enumerate() {
-        let Some((index, member)) = object.member(key) else {
-            return text.to_owned();
-        };
-        if depth == 0 || object.members.len() > 1 {
-            doomed = Some(with_comma(&object, index));
-        }
-        if depth + 1 < path.len() {
-            if !text[member.value.clone()].starts_with('{') {
-                return text.to_owned();
-            }
-            object = self::object(text, member.value.start);
-        }
+    let mut text = text.to_owned();
+    while let Some(doomed) = doomed(&text, start_of_value(&text, 0), path) {
+        text = replace(&text, doomed, "");
     }
-    doomed.map_or_else(|| text.to_owned(), |range| replace(text, range, ""))
+    text
+}
+
+/// The place of what is at `path` below the object at `open`, or of the outermost member that has nothing else.
+fn doomed(text: &str, open: usize, path: &[&str]) -> Option<Range<usize>> {
+    let (key, rest) = path.split_first()?;
+    let object = object(text, open);
+    let members = object.members.iter().enumerate().rev();
+    members
+        .filter(|(_, member)| member.key == *key)
+        .find_map(|(index, member)| {
+            let whole = with_comma(&object, index);
+            if rest.is_empty() {
+                return Some(whole);
+            }
+            if !text[member.value.clone()].starts_with('{') {
+                return None;
+            }
+            let below = doomed(text, member.value.start, rest)?;
+            Some(if only(text, member.value.start, rest) {
+                whole
+            } else {
+                below
+            })
+        })
+}
+
+/// Whether nothing but what is at `path` is in the object at `open`.
+fn only(text: &str, open: usize, path: &[&str]) -> bool {
+    let object = object(text, open);
+    match (&object.members[..], path) {
+        ([member], [key]) => member.key == *key,
+        ([member], [key, rest @ ..]) => member.key == *key && only(text, member.value.start, rest),
+        _ => false,
+    }
 }
 
 /// A member's place with the comma that would be one too many without it.
@@ -264,6 +290,12 @@ mod tests {
     }
 
     #[test]
+    fn null_is_nothing() {
+        assert_set("{\"a\": null}", &["a"], "{\"a\": \"x\"}");
+        assert_set("{\"a\": null}", &["a", "b"], "{\"a\": {\n    \"b\": \"x\"\n  }}");
+    }
+
+    #[test]
     fn what_is_no_object_is_not_gone_through() {
         let error = set("{\"a\": {\"b\": [1]}}", &["a", "b", "c"], &Value::Null).unwrap_err();
         assert_eq!(error, "a.b is not an object");
@@ -283,6 +315,13 @@ mod tests {
         assert_eq!(remove("{\"a\": 1, \"b\": 2}", &["a"]), "{\"b\": 2}");
         assert_eq!(remove("{ \"a\": {\"b\": 1} }", &["a", "b"]), "{}");
         assert_eq!(remove("{\"a\": 1}", &["a", "b"]), "{\"a\": 1}");
+        assert_eq!(
+            remove(
+                "{\"a\": {\"b\": 1, \"b\": 2}, \"z\": 1, \"a\": {\"b\": 3, \"c\": 4}}",
+                &["a", "b"]
+            ),
+            "{\"z\": 1, \"a\": {\"c\": 4}}"
+        );
     }
 
     #[test]

@@ -11,15 +11,19 @@
 //! we are killed. The backup is the very file that was there, under another name, so that undoing brings back its
 //! owner, mode and times too.
 
+mod daemon;
 mod diff;
+mod docker;
 pub mod edit;
 mod file;
 mod json;
+mod settings;
 mod toml;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use daemon::systemd_cgroup;
 pub use edit::{NAME, Part};
 use file::Keep;
 
@@ -65,9 +69,12 @@ impl Engine {
         }
     }
 
-    /// What makes the engine read its configuration anew; Podman reads it each time.
-    pub const fn reload(self) -> Option<&'static [&'static str]> {
+    /// What makes the engine read its configuration anew, where wrun is in it or is not any more; Podman reads it each
+    /// time. A daemon of Docker's that reloads takes only what the file names (moby's `Daemon.Reload`): to forget
+    /// runtimes and the default one, it must be started anew.
+    pub const fn reload(self, undo: bool) -> Option<&'static [&'static str]> {
         match self {
+            Self::Docker if undo => Some(&["systemctl", "restart", "docker"]),
             Self::Docker => Some(&["systemctl", "reload", "docker"]),
             Self::Containerd => Some(&["systemctl", "restart", "containerd"]),
             Self::Podman => None,
@@ -111,20 +118,20 @@ fn version_in(text: &str) -> Option<(u32, u32)> {
 }
 
 /// Where the caller's own configurations are (XDG Base Directory Specification); `None` for root, whose are in /etc.
-pub fn config_home() -> Option<PathBuf> {
+///
+/// # Errors
+/// [`InstallError::NoHome`].
+pub fn config_home() -> Result<Option<PathBuf>, InstallError> {
     if rustix::process::geteuid().is_root() {
-        return None;
+        return Ok(None);
     }
     let set = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    Some(
-        set("XDG_CONFIG_HOME")
-            .or_else(|| Some(set("HOME")?.join(".config")))
-            .unwrap_or_default(),
-    )
+    let home = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+    home.map(Some).ok_or(InstallError::NoHome)
 }
 
 /// Why a configuration is as it was.
@@ -140,6 +147,11 @@ pub enum InstallError {
     },
     #[error("{path}: {reason}; nothing is changed")]
     Content { path: PathBuf, reason: String },
+    #[error(
+        "neither XDG_CONFIG_HOME nor HOME is an absolute path, so there is no place for a user's configuration; \
+         --config names one"
+    )]
+    NoHome,
 }
 
 /// What came of a change, or would come of it.
@@ -157,12 +169,9 @@ pub struct Change {
 /// [`InstallError`]; then the file is as it was.
 pub fn install(engine: Engine, path: &Path, part: &Part, dry_run: bool) -> Result<Change, InstallError> {
     let target = file::Target::open(path, !dry_run)?;
-    let content = |reason| InstallError::Content {
-        path: target.path().to_owned(),
-        reason,
-    };
+    let content = content_of(&target);
     let before = target.read()?;
-    let after = edit::insert(engine, before.as_deref(), part).map_err(content)?;
+    let after = edit::insert(engine, before.as_deref(), part).map_err(&content)?;
     let mut change = Change {
         diff: target.diff(before.as_deref(), Some(&after)),
         notes: edit::obstacle(engine, &after)
@@ -173,16 +182,15 @@ pub fn install(engine: Engine, path: &Path, part: &Part, dry_run: bool) -> Resul
     if change.diff.is_empty() || dry_run {
         return Ok(change);
     }
-    let own = match before.as_deref() {
-        Some(text) => edit::found(engine, text).map_err(content)?,
-        None => None,
+    let keep = match before.as_deref() {
+        Some(text) if edit::own(engine, text) => Keep::Never,
+        Some(text) if edit::found(engine, text).map_err(&content)?.is_some() => Keep::Unless,
+        _ => Keep::Always,
     };
-    let keep = match own {
-        None => Keep::Always,
-        Some(own) if edit::insert(engine, None, &own).ok() == before => Keep::Never,
-        Some(_) => Keep::Unless,
-    };
-    change.notes.extend(target.replace(&after, keep)?);
+    let check = |new: &Path| daemon::accepts(engine, target.path(), new, part.default);
+    change
+        .notes
+        .extend(target.replace(before.as_deref(), &after, keep, check)?);
     Ok(change)
 }
 
@@ -191,63 +199,89 @@ pub fn install(engine: Engine, path: &Path, part: &Part, dry_run: bool) -> Resul
 /// # Errors
 /// [`InstallError`]; then the file is as it was.
 pub fn undo(engine: Engine, path: &Path, dry_run: bool) -> Result<Change, InstallError> {
+    // A directory is not made to take something out of it.
+    if file::Target::open(path, false)?.read()?.is_none() {
+        return Ok(Change::default());
+    }
     let target = file::Target::open(path, !dry_run)?;
-    let content = |reason| InstallError::Content {
-        path: target.path().to_owned(),
-        reason,
-    };
+    let content = content_of(&target);
     let Some(now) = target.read()? else {
         return Ok(Change::default());
     };
     let backup = target.backup()?;
-    let Some(part) = edit::found(engine, &now).map_err(content)? else {
+    let Some(part) = edit::found(engine, &now).map_err(&content)? else {
         if !dry_run && backup.as_ref() == Some(&now) {
             target.remove_backup()?; // Of an installation that was killed.
         }
         return Ok(Change::default());
     };
-    // What was there is brought back only if all that has changed since then is what we write.
-    if edit::insert(engine, backup.as_deref(), &part).as_deref() == Ok(&now) {
-        let change = Change {
-            diff: target.diff(Some(&now), backup.as_deref()),
-            notes: Vec::new(),
-        };
-        if !dry_run {
-            target.restore(backup.is_some())?;
-        }
-        return Ok(change);
-    }
-    let after = edit::remove(engine, &now, backup.as_deref()).map_err(content)?;
-    let mut change = Change {
-        diff: target.diff(Some(&now), Some(&after)),
-        notes: Vec::new(),
-    };
-    change.notes.push(match &backup {
-        Some(_) => format!(
-            "It was changed by others since then, so only wrun's part is taken out; {} is what it was before.",
-            target.backup_path().display()
+    let after = edit::remove(engine, &now, backup.as_deref()).map_err(&content)?;
+    let (whole, note) = match &backup {
+        None if edit::own(engine, &now) && !target.linked() => (true, None),
+        None => (
+            false,
+            Some("There is no backup of what it was, so only wrun's part is taken out.".to_owned()),
         ),
-        None => "There is no backup of what it was, so only wrun's part is taken out.".to_owned(),
-    });
-    if !dry_run {
-        target.write(&after)?;
+        // Somebody else has made wrun known before us, or a copy of an installed file is there.
+        Some(text) if edit::found(engine, text).map_or(true, |own| own.is_some()) => (
+            false,
+            Some(format!(
+                "{} names wrun, too, so only wrun's part is taken out, and the backup stays.",
+                target.backup_path().display()
+            )),
+        ),
+        // What was there is brought back only if all that has changed since then is our part.
+        Some(text) if edit::without(engine, text, &part).as_ref() == Ok(&after) => (true, None),
+        Some(_) => (
+            false,
+            Some(format!(
+                "It was changed by others since then, so only wrun's part is taken out; {} is what it was before.",
+                target.backup_path().display()
+            )),
+        ),
+    };
+    let to = if whole { backup.as_deref() } else { Some(&*after) };
+    let change = Change {
+        diff: target.diff(Some(&now), to),
+        notes: note.into_iter().collect(),
+    };
+    match (dry_run, whole) {
+        (true, _) => {}
+        (false, true) => target.restore(&now, backup.is_some())?,
+        (false, false) => target.write(&now, &after)?,
     }
     Ok(change)
+}
+
+/// What a configuration says of us, and what of the rest of it keeps the engine from using us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub part: Part,
+    pub obstacle: Option<&'static str>,
 }
 
 /// What the configuration at `path` says of us; `None` without such a file, too.
 ///
 /// # Errors
 /// [`InstallError`].
-pub fn look(engine: Engine, path: &Path) -> Result<Option<Part>, InstallError> {
+pub fn look(engine: Engine, path: &Path) -> Result<Option<Known>, InstallError> {
     let target = file::Target::open(path, false)?;
-    let content = |reason| InstallError::Content {
-        path: target.path().to_owned(),
-        reason,
+    let Some(text) = target.read()? else {
+        return Ok(None);
     };
-    match target.read()? {
-        Some(text) => edit::found(engine, &text).map_err(content),
-        None => Ok(None),
+    let part = edit::found(engine, &text).map_err(content_of(&target))?;
+    Ok(part.map(|part| Known {
+        part,
+        obstacle: edit::obstacle(engine, &text),
+    }))
+}
+
+/// What is wrong with the content of `target`, as an error.
+fn content_of(target: &file::Target) -> impl Fn(String) -> InstallError {
+    let path = target.path().to_owned();
+    move |reason| InstallError::Content {
+        path: path.clone(),
+        reason,
     }
 }
 

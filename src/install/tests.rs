@@ -187,7 +187,7 @@ fn install_and_undo_bring_back_the_very_file() {
     install(Engine::Docker, &path, &part(false), false).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
     assert_eq!(
-        look(Engine::Docker, &path).unwrap().unwrap().program,
+        look(Engine::Docker, &path).unwrap().unwrap().part.program,
         "/usr/bin/wrun"
     );
     // A second change of ours is undone with the first.
@@ -287,6 +287,170 @@ fn what_is_no_configuration_is_left_alone() {
     }
     assert!(install(Engine::Docker, directory.path(), &part(false), false).is_err());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// Somebody has written us into the file by hand, and `install --default` took that for the backup.
+#[test]
+fn a_backup_that_names_us_does_not_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("daemon.json");
+    let by_hand = "{\"debug\": true, \"runtimes\": {\"wrun\": {\"path\": \"/usr/bin/wrun\"}}}";
+    fs::write(&path, by_hand).unwrap();
+    install(Engine::Docker, &path, &part(true), false).unwrap();
+    let undone = undo(Engine::Docker, &path, false).unwrap();
+    assert!(undone.notes[0].contains("names wrun, too"), "{undone:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"debug\": true}");
+    assert_eq!(look(Engine::Docker, &path).unwrap(), None);
+    assert!(undo(Engine::Docker, &path, false).unwrap().diff.is_empty());
+}
+
+/// What an older wrun has written is not what this one would write.
+#[test]
+fn a_file_of_an_older_wrun_is_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("wrun.conf");
+    let older = "# Made by `wrun install podman`; take it away with --undo.\n\n[engine.runtimes]\n\
+                 wrun = [\"/usr/bin/wrun\"]\n";
+    fs::write(&path, older).unwrap();
+    install(Engine::Podman, &path, &part(false), false).unwrap();
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        edit::insert(Engine::Podman, None, &part(false)).unwrap()
+    );
+    fs::write(&path, older).unwrap();
+    undo(Engine::Podman, &path, false).unwrap();
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        0,
+        "no file, no backup"
+    );
+    // What somebody has added is his.
+    fs::write(&path, format!("{older}\n[network]\n")).unwrap();
+    undo(Engine::Podman, &path, false).unwrap();
+    assert!(fs::read_to_string(&path).unwrap().contains("[network]"));
+}
+
+#[test]
+fn an_undo_that_knows_of_an_older_installation_brings_the_file_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("containers.conf");
+    let before = fs::read_to_string(fixture("podman.before.toml")).unwrap();
+    fs::write(&path, &before).unwrap();
+    install(Engine::Podman, &path, &part(false), false).unwrap();
+    // An older wrun did not name the lists of what runtimes can do.
+    let lines: Vec<_> = fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let older: String = lines
+        .iter()
+        .filter(|line| !line.starts_with("runtime_supports"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(&path, older).unwrap();
+    let undone = undo(Engine::Podman, &path, false).unwrap();
+    assert!(undone.notes.is_empty(), "{undone:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), before);
+}
+
+#[test]
+fn what_was_replaced_comes_back() {
+    for (engine, before, other) in [
+        (
+            Engine::Docker,
+            "{\"runtimes\": {\"wrun\": {\"runtimeType\": \"io.containerd.wasmtime.v1\"}}, \"default-runtime\": \"crun\"}\n",
+            "\n",
+        ),
+        (
+            Engine::Podman,
+            "[engine]\nruntime = \"crun\"\nruntime_supports_nocgroup = [\"crun\", \"mine\"]\n\n\
+             [engine.platform_to_oci_runtime]\n\"wasi/wasm\" = \"crun-wasm\"\n",
+            "\n# changed since then\n",
+        ),
+    ] {
+        let after = edit::insert(engine, Some(before), &part(true)).unwrap();
+        assert_eq!(
+            edit::remove(engine, &after, Some(before))
+                .unwrap()
+                .replace(": {\"runtimeType\":\"", ": {\"runtimeType\": \""),
+            before
+        );
+        let changed = edit::remove(engine, &(after + other), Some(before)).unwrap();
+        assert!(changed.starts_with(&before[..20]), "{changed}");
+    }
+}
+
+#[test]
+fn the_form_of_a_text_stays() {
+    for before in [
+        "\u{feff}version = 2\r\n# end\r\n[debug]\r\nlevel = \"warn\"\r\n",
+        "version = 2\n[debug]\nlevel = \"warn\"",
+    ] {
+        let after = edit::insert(Engine::Containerd, Some(before), &part(true)).unwrap();
+        assert!(after.starts_with(before), "{after:?}");
+        let crlf = before.contains("\r\n");
+        assert_eq!(
+            after.matches('\n').count(),
+            after
+                .matches("\r\n")
+                .count()
+                .max(if crlf { 0 } else { after.matches('\n').count() })
+        );
+        let removed = edit::remove(Engine::Containerd, &after, Some(before)).unwrap();
+        assert!(
+            removed.starts_with(before) && removed.contains("\r\n") == crlf,
+            "{removed:?}"
+        );
+    }
+    let mixed = "version = 2\r\n[debug]\n";
+    let error = edit::insert(Engine::Containerd, Some(mixed), &part(false)).unwrap_err();
+    assert!(error.contains("CR LF"), "{error}");
+}
+
+#[test]
+fn what_others_write_meanwhile_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("daemon.json");
+    fs::write(&path, "{}").unwrap();
+    let target = file::Target::open(&path, true).unwrap();
+    let meanwhile = |_: &Path| {
+        fs::write(&path, "{\"debug\": true}").unwrap();
+        Ok(())
+    };
+    let error = target.replace(Some("{}"), "{\"x\": 1}", file::Keep::Always, meanwhile);
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("somebody else changes it")
+    );
+    assert!(target.write("{}", "{\"x\": 1}").is_err() && target.restore("{}", false).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"debug\": true}");
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1,
+        "nothing is left over"
+    );
+}
+
+#[test]
+fn an_undo_of_nothing_makes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("docker/daemon.json");
+    assert!(undo(Engine::Docker, &path, false).unwrap().diff.is_empty());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_link_does_not_lead_nowhere_after_an_undo() {
+    let directory = tempfile::tempdir().unwrap();
+    let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+    install(Engine::Docker, &real, &part(false), false).unwrap();
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    undo(Engine::Docker, &link, false).unwrap();
+    assert_eq!(look(Engine::Docker, &link).unwrap(), None);
+    assert!(real.exists());
 }
 
 #[test]

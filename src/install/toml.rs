@@ -8,6 +8,8 @@ pub(super) enum Setting {
     Text(String),
     Flag(bool),
     Words(Vec<String>),
+    /// A word that a list is to have, and the others where there is no list yet.
+    Member(String, Vec<String>),
 }
 
 impl Setting {
@@ -16,6 +18,10 @@ impl Setting {
             Self::Text(text) => Value::from(text.as_str()),
             Self::Flag(flag) => Value::from(*flag),
             Self::Words(words) => Value::Array(words.iter().map(String::as_str).collect::<Array>()),
+            Self::Member(word, others) => {
+                let words = others.iter().chain([word]);
+                Value::Array(words.map(String::as_str).collect::<Array>())
+            }
         }
     }
 
@@ -31,8 +37,62 @@ impl Setting {
                         .zip(words)
                         .all(|(own, word)| own.as_str() == Some(word))
             }),
+            Self::Member(word, _) => place_in(item, word).is_some(),
         }
     }
+}
+
+/// Which of a list's members is `word`.
+fn place_in(item: &Item, word: &str) -> Option<usize> {
+    let mut members = item.as_array()?.iter();
+    members.position(|member| member.as_str() == Some(word))
+}
+
+/// Edits a text whose form the library would not keep: a byte order mark, lines that end in CR LF, a last line that
+/// does not end.
+///
+/// # Errors
+/// Those of `edit`; and where the rest of the text would not stay as it is, with the first line that would not.
+pub(super) fn in_its_form(
+    text: &str,
+    edit: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<String, String> {
+    const MARK: char = '\u{feff}';
+    let bare = text.strip_prefix(MARK).unwrap_or(text);
+    let crlf = bare.contains("\r\n");
+    let mut plain = bare.replace("\r\n", "\n");
+    if crlf && plain.replace('\n', "\r\n") != bare {
+        return Err("some of its lines end in CR LF and some in LF: make them the same".to_owned());
+    }
+    if !plain.is_empty() && !plain.ends_with('\n') {
+        plain.push('\n');
+    }
+    let same = parse(&plain)?.to_string();
+    if same != plain {
+        let line = 1 + plain
+            .lines()
+            .zip(same.lines())
+            .take_while(|(a, b)| a == b)
+            .count();
+        return Err(format!(
+            "line {line} is written in a way that an edit would change: add wrun by hand"
+        ));
+    }
+    let edited = edit(&plain)?;
+    if edited == plain {
+        return Ok(text.to_owned());
+    }
+    let edited = if crlf {
+        edited.replace('\n', "\r\n")
+    } else {
+        edited
+    };
+    let mark = if bare.len() < text.len() {
+        &text[..MARK.len_utf8()]
+    } else {
+        ""
+    };
+    Ok(format!("{mark}{edited}"))
 }
 
 /// The document that the text is.
@@ -87,6 +147,10 @@ pub(super) fn set(document: &mut DocumentMut, path: &[&str], setting: &Setting) 
     let table = table.ok_or_else(|| format!("{} is not a table", tables.join(".")))?;
     match table.get_mut(key) {
         Some(own) if setting.is(own) => {}
+        Some(own) if matches!(setting, Setting::Member(..)) => match (own.as_array_mut(), setting) {
+            (Some(array), Setting::Member(word, _)) => array.push(word.as_str()),
+            _ => return Err(format!("{} is not a list", path.join("."))),
+        },
         Some(own) => {
             // A comment behind the value stays there.
             let decor = own.as_value().map(|value| value.decor().clone());
@@ -149,6 +213,29 @@ pub(super) fn remove(document: &mut DocumentMut, path: &[&str], but: &str) {
     if !kept.trim().is_empty() {
         let trailing = document.trailing().as_str().unwrap_or_default();
         document.set_trailing(format!("{kept}{trailing}"));
+    }
+}
+
+/// Takes a word out of the list at `path`; and the whole list, where what is left of it is `all`.
+pub(super) fn remove_member(
+    document: &mut DocumentMut,
+    path: &[&str],
+    word: &str,
+    all: Option<&[&str]>,
+    but: &str,
+) {
+    // Not by Item::get_mut, which makes what is not there.
+    let list = path.iter().try_fold(document.as_item_mut(), |item, key| {
+        item.as_table_like_mut()?.get_mut(key)
+    });
+    let Some(list) = list else { return };
+    let (Some(place), Some(array)) = (place_in(list, word), list.as_array_mut()) else {
+        return;
+    };
+    array.remove(place);
+    let left = array.iter().map(|member| member.as_str());
+    if all.is_some_and(|all| left.eq(all.iter().map(|word| Some(*word)))) {
+        remove(document, path, but);
     }
 }
 

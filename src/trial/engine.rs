@@ -4,10 +4,14 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::{Guest, TrialError, command, image};
-use crate::install::{Engine, NAME};
+use crate::install::{self, Engine, NAME};
+
+/// How long a daemon may take to read its configuration after it was told to, which it does at its leisure.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,16 +29,21 @@ struct Trial<'a> {
     engine: Engine,
     program: &'a Path,
     config: &'a Path,
+    /// Whether it is to run what names no runtime by us.
+    default: bool,
+    /// Whether it was told just now to read its configuration.
+    reloaded: bool,
     directory: Directory,
     /// Of the image and of containers.
     name: String,
 }
 
-/// Runs containers through `engine`, which is to call `program` and to have read `config`.
+/// Runs containers through `engine`, which is to call `program` and to have read `config`; where it was `reloaded` just
+/// now, it is given some time for that.
 ///
 /// # Errors
 /// [`TrialError`] where the engine knows us and a container fails.
-pub fn run(engine: Engine, program: &Path, config: &Path) -> Result<Outcome, TrialError> {
+pub fn run(engine: Engine, program: &Path, config: &Path, reloaded: bool) -> Result<Outcome, TrialError> {
     let directory = Directory::new();
     let directory = directory.map_err(|source| TrialError::Prepare {
         action: "make a directory",
@@ -45,6 +54,9 @@ pub fn run(engine: Engine, program: &Path, config: &Path) -> Result<Outcome, Tri
         engine,
         program,
         config,
+        // The file may have had it before.
+        default: install::look(engine, config).is_ok_and(|known| known.is_some_and(|it| it.part.default)),
+        reloaded,
         directory,
         name,
     };
@@ -90,41 +102,58 @@ impl Trial<'_> {
     }
 
     fn docker(&self) -> Result<Outcome, TrialError> {
-        let Some(info) = self.call("docker", &["info", "--format", "{{json .Runtimes}}"], None)? else {
-            return Ok(Outcome::NotTried(
-                "the command docker is not installed".to_owned(),
-            ));
-        };
-        let runtimes: serde_json::Value = serde_json::from_str(&info.stdout).unwrap_or_default();
-        if !info.success || !runtimes.is_object() {
-            return Ok(Outcome::NotTried(format!(
-                "the daemon does not answer: {}",
-                info.reason()
-            )));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let Some(info) = self.call("docker", &["info", "--format", "{{json .}}"], None)? else {
+                return Ok(Outcome::NotTried(
+                    "the command docker is not installed".to_owned(),
+                ));
+            };
+            let value: serde_json::Value = serde_json::from_str(&info.stdout).unwrap_or_default();
+            let answers = info.success && value["Runtimes"].is_object();
+            let known = value["Runtimes"][NAME]["path"].as_str().map(Path::new) == Some(self.program)
+                && (!self.default || value["DefaultRuntime"] == NAME);
+            if answers && known {
+                return self.image("docker", &["--runtime", NAME], false);
+            }
+            if self.reloaded && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            return Ok(Outcome::NotTried(match answers {
+                false => format!("the daemon does not answer: {}", info.reason()),
+                true => "the daemon has not read its configuration yet".to_owned(),
+            }));
         }
-        if runtimes[NAME]["path"].as_str().map(Path::new) != Some(self.program) {
-            return Ok(Outcome::NotTried(
-                "the daemon has not read its configuration yet".to_owned(),
-            ));
-        }
-        self.image("docker", &["--runtime", NAME], false)
     }
 
     fn podman(&self) -> Result<Outcome, TrialError> {
-        let default = self.engine.config(crate::install::config_home().as_deref());
-        if default.as_deref() != Some(self.config) {
+        let home = install::config_home().unwrap_or_default();
+        if self.engine.config(home.as_deref()).as_deref() != Some(self.config) {
             return Ok(Outcome::NotTried(format!(
                 "Podman does not read {} by itself",
                 self.config.display()
             )));
         }
-        let Some(info) = self.call("podman", &["--runtime", NAME, "info"], None)? else {
-            return Ok(Outcome::NotTried(
-                "the command podman is not installed".to_owned(),
-            ));
-        };
-        if !info.success {
-            return Err(self.failed(info.reason()));
+        let path = ["info", "--format", "{{.Host.OCIRuntime.Path}}"];
+        let by_name = [&["--runtime", NAME], &path[..]].concat();
+        let by_default: &[&str] = if self.default { &path } else { &by_name };
+        for words in [&by_name, by_default] {
+            let Some(info) = self.call("podman", words, None)? else {
+                return Ok(Outcome::NotTried(
+                    "the command podman is not installed".to_owned(),
+                ));
+            };
+            let path = info.stdout.trim();
+            if !info.success {
+                return Err(self.failed(info.reason()));
+            }
+            if Path::new(path) != self.program {
+                return Err(self.failed(format!(
+                    "podman {} tells of {path}: another of its files says otherwise",
+                    words.join(" ")
+                )));
+            }
         }
         self.image("podman", &["--runtime", NAME], true)
     }
@@ -143,19 +172,25 @@ impl Trial<'_> {
             None => Err(self.failed(format!("{command} is gone"))),
         };
         call(&["import", "-", &self.name], Some(&archive))?;
-        let ran = Guest::ALL.into_iter().try_for_each(|guest| {
-            let own = ["run", "--rm", "--network", "none", "--name", &self.name];
-            let image = [self.name.as_str(), guest.entry()];
-            let words = if global {
-                [runtime, &own, &image].concat()
-            } else {
-                [&own, runtime, &image].concat()
-            };
-            match call(&words, None)?.stdout.as_str() {
-                image::MESSAGE => Ok(()),
-                other => Err(self.failed(format!("a {} container wrote {other:?}", guest.name()))),
-            }
-        });
+        // What names no runtime is tried, too, where we are the default one.
+        let by_default = self.default.then_some((Guest::Native, &[][..]));
+        let named = Guest::ALL.map(|guest| (guest, runtime));
+        let ran = named
+            .into_iter()
+            .chain(by_default)
+            .try_for_each(|(guest, runtime)| {
+                let own = ["run", "--rm", "--network", "none", "--name", &self.name];
+                let image = [self.name.as_str(), guest.entry()];
+                let words = if global {
+                    [runtime, &own, &image].concat()
+                } else {
+                    [&own, runtime, &image].concat()
+                };
+                match call(&words, None)?.stdout.as_str() {
+                    image::MESSAGE => Ok(()),
+                    other => Err(self.failed(format!("a {} container wrote {other:?}", guest.name()))),
+                }
+            });
         // A container that was not removed with its end would hold the image.
         if ran.is_err() {
             let _ = call(&["rm", "--force", &self.name], None);
@@ -179,6 +214,11 @@ impl Trial<'_> {
             Some(dump) if !dump.success => return Err(self.failed(dump.reason())),
             Some(dump) if !read(&dump.stdout) => {
                 return Err(self.failed(format!("it does not read {program} out of {config}")));
+            }
+            Some(dump) if self.default && !default_in(&dump.stdout) => {
+                return Err(self.failed(format!(
+                    "its default runtime is not {NAME}: a file that {config} imports says otherwise"
+                )));
             }
             Some(_) => {}
         }
@@ -220,4 +260,12 @@ impl Trial<'_> {
             "whether its CRI plugin has read the configuration only Kubernetes can see".to_owned(),
         ))
     }
+}
+
+/// Whether we are the default runtime in what containerd says that it reads.
+fn default_in(dump: &str) -> bool {
+    dump.lines().any(|line| {
+        let (key, value) = line.split_once('=').unwrap_or_default();
+        key.trim() == "default_runtime_name" && value.trim().trim_matches(['"', '\'']) == NAME
+    })
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::Guest;
+use super::directory::open;
 
 /// What both programs write.
 pub(super) const MESSAGE: &str = "a container of wrun ran\n";
@@ -24,9 +25,11 @@ const CODE: usize = 64 + 2 * 56;
 /// Writes the root file system.
 pub(super) fn write(rootfs: &Path) -> io::Result<()> {
     fs::create_dir(rootfs)?;
+    open(rootfs)?;
     // A container with other ids cannot make the places of its mounts in a directory of ours.
     for name in PLACES {
         fs::create_dir(rootfs.join(name))?;
+        open(&rootfs.join(name))?;
     }
     for guest in Guest::ALL {
         let path = rootfs.join(&guest.entry()[1..]);

@@ -7,11 +7,21 @@ use std::path::{Path, PathBuf};
 
 use crate::faults::each_call::killed_before;
 use crate::harness::command::read;
-use crate::harness::docker::{Daemon, Docker, NATIVE};
 use crate::harness::{Case, Need, Output, Test, test};
 
+mod engines;
+
 pub fn tests() -> Vec<Test> {
-    let ours = |test: Test| test.wrun_only("no other runtime edits the configurations of engines");
+    let mut tests = engines::tests();
+    tests.extend(files());
+    tests
+}
+
+fn ours(test: Test) -> Test {
+    test.wrun_only("no other runtime edits the configurations of engines")
+}
+
+fn files() -> Vec<Test> {
     vec![
         ours(test!(install_and_undo)),
         ours(test!(dry_run_writes_nothing)),
@@ -21,14 +31,13 @@ pub fn tests() -> Vec<Test> {
         ours(test!(without_rights_nothing_changes)),
         ours(test!(a_runtime_that_does_not_work_is_not_installed)),
         ours(test!(restart_is_systemd_s)),
+        ours(test!(all_can_read_what_is_new)),
+        ours(test!(what_is_secret_stays_so)).needs(Need::Strace),
+        ours(test!(a_lock_of_others_is_told)),
+        ours(test!(a_home_is_needed)),
         ours(test!(full_disk)),
         ours(test!(killed_at_each_call)).needs(Need::Strace),
         ours(test!(undo_killed_at_each_call)).needs(Need::Strace),
-        ours(test!(docker_reads_it)).needs(Need::Docker),
-        ours(test!(containerd_reads_it)).needs(Need::Containerd),
-        ours(test!(podman_reads_it))
-            .needs(Need::Podman)
-            .needs(Need::RaiseLimits),
     ]
 }
 
@@ -124,7 +133,8 @@ fn install_and_undo(case: &Case) {
     );
     assert_eq!(config.files(), ["daemon.json", "daemon.json.wrun-backup"]);
 
-    config.call(&["--undo"]).ok();
+    let undone = config.call(&["--undo"]).ok();
+    assert!(undone.stdout.contains("systemctl restart docker"), "{undone}");
     let after = fs::metadata(&config.file).expect("it is there");
     assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
     assert_eq!(
@@ -324,12 +334,79 @@ fn restart_is_systemd_s(case: &Case) {
     call(&["--restart"]).ok();
     call(&["--undo", "--restart", "--dry-run"]).ok();
     assert_eq!(read(&asked), "reload docker\n");
+    // A daemon that reloads forgets nothing.
+    call(&["--undo", "--restart"]).ok();
+    assert_eq!(read(&asked), "reload docker\nrestart docker\n");
+    call(&[]).ok();
     fs::write(&systemctl, script("exit 1")).expect("a script");
     case.names(
         &call(&["--undo", "--restart"]).code_is(1),
-        &["systemctl reload docker failed"],
+        &["systemctl restart docker failed"],
     );
     assert_eq!(config.text(), DAEMON_JSON);
+}
+
+/// Podman reads root's configuration as any user, and fails where it may not.
+fn all_can_read_what_is_new(case: &Case) {
+    let file = case.path("etc/containers.conf.d/wrun.conf");
+    let wrapper = ["sh", "-c", "umask 077 && exec \"$@\"", "x"];
+    let words = ["install", "podman", "--no-check", "--config", &file];
+    case.finish(case.command_under(&wrapper, &words)).ok();
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").mode() & 0o777;
+    let file = Path::new(&file);
+    let directory = file.parent().expect("it has one");
+    assert_eq!(
+        [mode(file), mode(directory), mode(&case.dir.join("etc"))],
+        [0o644, 0o755, 0o755]
+    );
+}
+
+/// Between the two, whoever opened it would read on.
+fn what_is_secret_stays_so(case: &Case) {
+    let config = Config::new(case);
+    fs::set_permissions(&config.file, PermissionsExt::from_mode(0o600)).expect("it is ours");
+    let log = case.path("strace");
+    let wrapper = [
+        "strace",
+        "-f",
+        "-o",
+        &log,
+        "-e",
+        "trace=open,openat,openat2,chmod,fchmod",
+    ];
+    let arguments = config.arguments(&[]);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    case.finish(case.command_under(&wrapper, &words)).ok();
+    let log = read(Path::new(&log));
+    let made: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("O_CREAT") && line.contains(".wrun-new"))
+        .collect();
+    assert!(made.len() == 1 && made[0].contains(", 0600)"), "{made:?}");
+}
+
+/// Whoever can open the directory can lock it for ever.
+fn a_lock_of_others_is_told(case: &Case) {
+    let config = Config::new(case);
+    let directory = fs::File::open(&config.dir).expect("it is ours");
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).expect("nobody else has it");
+    case.names(&config.call(&[]).code_is(1), &["lock", "another process"]);
+    assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
+}
+
+fn a_home_is_needed(case: &Case) {
+    let wrun = case.dir.join("wrun");
+    fs::copy(&case.runtime.path, &wrun).expect("a copy, which others may execute");
+    fs::set_permissions(&wrun, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+        .arg(&wrun)
+        .args(["install", "podman", "--dry-run"])
+        .env_remove("HOME")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("XDG_RUNTIME_DIR");
+    case.names(&case.finish(command).code_is(1), &["XDG_CONFIG_HOME", "HOME"]);
 }
 
 /// A tmpfs of a few pages in a mount namespace of the test's own: what was there is there afterwards, and all of it.
@@ -406,69 +483,4 @@ fn undo_killed_at_each_call(case: &Case) {
             return;
         }
     }
-}
-
-/// A daemon started with the file: it knows wrun, runs what names no runtime by it, and our own check passes.
-fn docker_reads_it(case: &Case) {
-    let file = case.path("daemon.json");
-    fs::write(&file, "{\"log-level\": \"warn\"}").expect("a file");
-    case.call(&["install", "docker", "--config", &file, "--default", "--no-check"])
-        .ok();
-    let daemon = Daemon::start(&case.dir.join("docker"), &[], &["--config-file", &file]);
-    let mut command = case.command(&["install", "docker", "--config", &file, "--default"]);
-    command.env("DOCKER_HOST", daemon.address());
-    let output = case.finish(command).ok();
-    assert!(output.stdout.contains("have run through Docker."), "{output}");
-    let docker = Docker::on(case, &daemon);
-    let id = docker.start(&[], NATIVE, &["sh", "-c", "exit 3"]);
-    assert_eq!(docker.call(&["wait", &id]).ok().stdout, "3\n");
-    assert_eq!(docker.inspect(&id, "{{.HostConfig.Runtime}}"), "wrun");
-    let images = docker.call(&["images", "--format", "{{.Repository}}"]).ok();
-    assert!(!images.stdout.contains("wrun-trial"), "{images}");
-}
-
-/// The installed containerd reads each form of the file, and has a default runtime afterwards.
-fn containerd_reads_it(case: &Case) {
-    for (name, before, default) in [
-        ("none", None, "runc"),
-        ("old", Some("oom_score = 1\n# [debug]\n"), "runc"),
-        ("new", Some("version = 2\n[debug]\nlevel = \"warn\"\n"), "runc"),
-        ("default", None, "wrun"),
-    ] {
-        let file = case.path(&format!("{name}.toml"));
-        if let Some(text) = before {
-            fs::write(&file, text).expect("a file");
-        }
-        let more: &[&str] = if default == "wrun" { &["--default"] } else { &[] };
-        case.call(&[&["install", "containerd", "--no-check", "--config", &file], more].concat())
-            .ok();
-        let mut command = std::process::Command::new("containerd");
-        command.args(["--config", &file, "config", "dump"]);
-        let dump = case.finish(command).ok().stdout.replace('\'', "\"");
-        for text in [
-            &format!("default_runtime_name = \"{default}\""),
-            "containerd.runtimes.runc]",
-            "containerd.runtimes.wrun]",
-            &format!(
-                "BinaryName = \"{}\"",
-                case.runtime.path.canonicalize().expect("it exists").display()
-            ),
-        ] {
-            assert!(dump.contains(text), "{name}: {text} is not in {dump}");
-        }
-    }
-}
-
-/// With storage and configuration of its own, in a mount namespace.
-fn podman_reads_it(case: &Case) {
-    let script = "mount --make-rprivate / && for dir in /var/lib/containers /run/containers /run/libpod \
-        /etc/containers/containers.conf.d; do { test -d $dir || mkdir -p $dir; } && mount -t tmpfs none $dir; done && \
-        exec \"$@\"";
-    let made = !Path::new("/etc/containers/containers.conf.d").exists();
-    let wrapper = ["unshare", "-m", "sh", "-c", script, "x"];
-    let output = case.finish(case.command_under(&wrapper, &["install", "podman", "--default"]));
-    if made {
-        let _ = fs::remove_dir("/etc/containers/containers.conf.d"); // Empty: the tmpfs was in another namespace.
-    }
-    assert!(output.ok().stdout.contains("have run through Podman."));
 }

@@ -1,0 +1,228 @@
+//! Installed engines read what `install` writes, and forget it after an undo.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{Config, DAEMON_JSON, ours};
+use crate::harness::command::read;
+use crate::harness::docker::{Daemon, Docker, NATIVE};
+use crate::harness::{Case, Need, Output, Test, test};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        ours(test!(docker_reads_it)).needs(Need::Docker),
+        ours(test!(docker_s_own_default_is_in_the_way)).needs(Need::Docker),
+        ours(test!(containerd_reads_it)).needs(Need::Containerd),
+        ours(test!(podman_reads_it))
+            .needs(Need::Podman)
+            .needs(Need::RaiseLimits),
+        ours(test!(podman_knows_what_we_can_do))
+            .needs(Need::Podman)
+            .needs(Need::RaiseLimits),
+        ours(test!(podman_runs_wasm_platforms))
+            .needs(Need::PodmanPlatforms)
+            .needs(Need::RaiseLimits),
+        ours(test!(containerd_s_runc_is_followed)).needs(Need::Containerd),
+    ]
+}
+
+/// Its cgroups are as runc's are by all that containerd reads: what it has by default, too, and what it imports.
+fn containerd_s_runc_is_followed(case: &Case) {
+    let file = |name: &str, text: &str| {
+        let path = case.path(name);
+        fs::write(&path, text).expect("a file");
+        path
+    };
+    let imported = file(
+        "imported.toml",
+        "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = \
+         'io.containerd.runc.v2'\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n\
+         SystemdCgroup = true\n",
+    );
+    for (name, text, expected) in [
+        ("silent.toml", "version = 2\n".to_owned(), "SystemdCgroup = false"),
+        (
+            "importing.toml",
+            format!("version = 2\nimports = ['{imported}']\n"),
+            "SystemdCgroup = true",
+        ),
+    ] {
+        let path = file(name, &text);
+        case.call(&["install", "containerd", "--no-check", "--config", &path])
+            .ok();
+        let text = read(Path::new(&path));
+        assert!(text.contains(expected), "{name}: {text}");
+    }
+}
+
+/// A daemon started with the file: it knows wrun, runs what names no runtime by it, and our own check passes. After an
+/// undo, the daemon that is started anew, as that says, has forgotten all.
+fn docker_reads_it(case: &Case) {
+    let file = case.path("daemon.json");
+    fs::write(&file, "{\"log-level\": \"warn\"}").expect("a file");
+    case.call(&["install", "docker", "--config", &file, "--default", "--no-check"])
+        .ok();
+    let start = || Daemon::start(&case.dir.join("docker"), &[], &["--config-file", &file]);
+    let daemon = start();
+    let mut command = case.command(&["install", "docker", "--config", &file, "--default"]);
+    command.env("DOCKER_HOST", daemon.address());
+    let output = case.finish(command).ok();
+    assert!(output.stdout.contains("have run through Docker."), "{output}");
+    let docker = Docker::on(case, &daemon);
+    let id = docker.start(&[], NATIVE, &["sh", "-c", "exit 3"]);
+    assert_eq!(docker.call(&["wait", &id]).ok().stdout, "3\n");
+    assert_eq!(docker.inspect(&id, "{{.HostConfig.Runtime}}"), "wrun");
+    let images = docker.call(&["images", "--format", "{{.Repository}}"]).ok();
+    assert!(!images.stdout.contains("wrun-trial"), "{images}");
+
+    let undone = case
+        .call(&["install", "docker", "--config", &file, "--undo"])
+        .ok();
+    assert!(
+        undone
+            .stdout
+            .contains("Docker forgets wrun after: systemctl restart docker"),
+        "{undone}"
+    );
+    drop(daemon);
+    let daemon = start();
+    let format = "{{.DefaultRuntime}} {{json .Runtimes}}";
+    let info = Docker::on(case, &daemon).call(&["info", "--format", format]).ok();
+    assert!(!info.stdout.contains("wrun"), "{info}");
+    // It does not know us, which no patience helps; only who had it reload waits.
+    let mut command = case.command(&["install", "docker", "--config", &file]);
+    command.env("DOCKER_HOST", daemon.address());
+    let output = case.finish(command).ok();
+    assert!(output.stdout.contains("Not tried through Docker"), "{output}");
+    reload_takes_a_while(case, &daemon, &file);
+}
+
+/// A stand-in for systemctl returns before the daemon has read anything, as systemctl does.
+fn reload_takes_a_while(case: &Case, daemon: &Daemon, file: &str) {
+    case.call(&["install", "docker", "--config", file, "--undo"]).ok();
+    let programs = case.dir.join("programs");
+    fs::create_dir(&programs).expect("a directory");
+    let systemctl = programs.join("systemctl");
+    let pid = case.dir.join("docker/pid");
+    let script = format!("#!/bin/sh\n(sleep 2; kill -HUP $(cat {})) &\n", pid.display());
+    fs::write(&systemctl, script).expect("a script");
+    fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let mut command = case.command(&["install", "docker", "--config", file, "--default", "--restart"]);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command
+        .env("DOCKER_HOST", daemon.address())
+        .env("PATH", format!("{}:{path}", programs.display()));
+    let output = case.finish(command).ok();
+    assert!(output.stdout.contains("have run through Docker."), "{output}");
+}
+
+/// dockerd does not start where its file and its command line both name the default runtime.
+fn docker_s_own_default_is_in_the_way(case: &Case) {
+    let config = Config::new(case);
+    let flags = ["--config-file", &config.path(), "--default-runtime", "runc"];
+    let _daemon = Daemon::start(&case.dir.join("docker"), &[], &flags);
+    case.names(
+        &config.call(&["--default"]).code_is(1),
+        &["daemon.json", "--default-runtime", "nothing is changed"],
+    );
+    assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
+    config.call(&[]).ok();
+    config.knows_wrun();
+}
+
+/// The installed containerd reads each form of the file, and has a default runtime afterwards.
+fn containerd_reads_it(case: &Case) {
+    for (name, before, default) in [
+        ("none", None, "runc"),
+        ("old", Some("oom_score = 1\n# [debug]\n"), "runc"),
+        ("new", Some("version = 2\n[debug]\nlevel = \"warn\"\n"), "runc"),
+        ("default", None, "wrun"),
+    ] {
+        let file = case.path(&format!("{name}.toml"));
+        if let Some(text) = before {
+            fs::write(&file, text).expect("a file");
+        }
+        let more: &[&str] = if default == "wrun" { &["--default"] } else { &[] };
+        case.call(&[&["install", "containerd", "--no-check", "--config", &file], more].concat())
+            .ok();
+        let mut command = std::process::Command::new("containerd");
+        command.args(["--config", &file, "config", "dump"]);
+        let dump = case.finish(command).ok().stdout.replace('\'', "\"");
+        for text in [
+            &format!("default_runtime_name = \"{default}\""),
+            "containerd.runtimes.runc]",
+            "containerd.runtimes.wrun]",
+            &format!(
+                "BinaryName = \"{}\"",
+                case.runtime.path.canonicalize().expect("it exists").display()
+            ),
+        ] {
+            assert!(dump.contains(text), "{name}: {text} is not in {dump}");
+        }
+    }
+}
+
+/// With storage and configuration of its own, in a mount namespace; what the shell command `then` does besides comes
+/// after an installation.
+#[track_caller]
+fn with_podman(case: &Case, then: &str) -> Output {
+    let script = format!(
+        "mount --make-rprivate / && for dir in /var/lib/containers /run/containers /run/libpod \
+         /etc/containers/containers.conf.d; do {{ test -d $dir || mkdir -p $dir; }} && mount -t tmpfs none $dir; done && \
+         \"$@\" && {then}"
+    );
+    let made = !Path::new("/etc/containers/containers.conf.d").exists();
+    let wrapper = ["unshare", "-m", "sh", "-c", &script, "x"];
+    let output = case.finish(case.command_under(&wrapper, &["install", "podman", "--default"]));
+    if made {
+        let _ = fs::remove_dir("/etc/containers/containers.conf.d"); // Empty: the tmpfs was in another namespace.
+    }
+    output.ok()
+}
+
+fn podman_reads_it(case: &Case) {
+    assert!(
+        with_podman(case, "true")
+            .stdout
+            .contains("have run through Podman.")
+    );
+}
+
+/// What Podman believes of runtimes by their name: that one of ours needs no cgroup, and tells errors as JSON.
+fn podman_knows_what_we_can_do(case: &Case) {
+    let archive = case.path("image.tar");
+    let root = case.dir.join("image");
+    fs::create_dir(&root).expect("a directory");
+    crate::harness::bundle::make_rootfs(&root);
+    let tar = std::process::Command::new("tar")
+        .arg("-C")
+        .arg(&root)
+        .args(["-cf", &archive, "."])
+        .status();
+    assert!(tar.expect("tar starts").success());
+    let script = format!(
+        "podman import {archive} busybox:test >/dev/null && \
+         podman run --rm --network none --cgroups=disabled --pid private busybox:test echo without && \
+         {{ podman run --rm --network none busybox:test /no/such 2>&1 || true; }}"
+    );
+    let output = with_podman(case, &script);
+    assert!(output.stdout.contains("\nwithout\n"), "{output}");
+    assert!(output.stdout.contains("/no/such"), "{output}");
+}
+
+/// The platform of an image is enough for Podman 4.4 and later.
+fn podman_runs_wasm_platforms(case: &Case) {
+    let wasm = crate::harness::guest::binary("hello");
+    fs::create_dir(case.dir.join("image")).expect("a directory");
+    fs::write(case.dir.join("image/hello.wasm"), wasm).expect("the guest");
+    let image = case.path("image");
+    let script = format!(
+        "sed -i '/^runtime = /d' /etc/containers/containers.conf.d/wrun.conf && \
+         tar -C {image} -c . | podman import --os wasi --arch wasm -c 'ENTRYPOINT [\"/hello.wasm\"]' - hello:test >/dev/null && \
+         podman create --network none --name hello hello:test >/dev/null && \
+         podman inspect --format '= {{{{.OCIRuntime}}}}' hello"
+    );
+    let output = with_podman(case, &script);
+    assert!(output.stdout.contains("= wrun\n"), "{output}");
+}
