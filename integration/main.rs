@@ -9,6 +9,7 @@ mod checkpoint;
 mod commands;
 mod completion;
 mod console;
+mod counts;
 mod doctor;
 mod engines;
 mod errors;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     suite.add("events", events::tests());
     suite.add("checkpoint", checkpoint::tests());
     suite.add("machine", machine::tests());
+    suite.add("counts", counts::tests());
     suite.add("faults", faults::tests());
     suite.add("security", security::tests());
     suite.add("wasm", wasm::tests());

@@ -1,0 +1,116 @@
+//! What commands cost, in numbers that do not depend on how busy the machine is: system calls and page faults. Each has
+//! an upper bound, a little above what it is; whoever makes a command do more has to raise it here and say why.
+//!
+//! The bounds are for the test build. The release build makes the same calls and has about a third of the faults.
+
+use std::process::Command;
+
+use crate::harness::command::read;
+use crate::harness::{Case, Container, Need, Output, Test, test};
+
+pub fn tests() -> Vec<Test> {
+    let counted = |test: Test| test.needs(Need::Strace).wrun_only("the bounds are wrun's own");
+    vec![
+        counted(test!(calls_of_create)),
+        counted(test!(calls_of_commands_on_a_container)),
+        counted(test!(calls_of_a_whole_run)),
+        counted(test!(calls_of_a_warm_guest)),
+        test!(page_faults_of_state).wrun_only("the bounds are wrun's own"),
+    ]
+}
+
+/// The number of system calls of the runtime with `args`; with `all`, of its children and theirs too.
+#[track_caller]
+fn calls(case: &Case, all: bool, args: &[&str]) -> usize {
+    let account = case.path("account");
+    let mut tracer = vec!["strace", "-c", "-o", &account];
+    if all {
+        tracer.push("-f");
+    }
+    case.finish(case.command_under(&tracer, args)).ok();
+    let text = read(std::path::Path::new(&account));
+    let total = text.lines().find(|line| line.ends_with(" total"));
+    // Share, seconds, each, calls, perhaps errors.
+    let calls = total.and_then(|line| line.split_whitespace().nth(3));
+    calls
+        .and_then(|calls| calls.parse().ok())
+        .unwrap_or_else(|| panic!("no account: {text}"))
+}
+
+/// Asserts that `count` is at most `bound`, and at least two thirds of it, or the bound is one no more.
+#[track_caller]
+fn bounded(what: &str, count: usize, bound: usize) {
+    assert!(count <= bound, "{what}: {count}, at most {bound} are expected");
+    assert!(
+        count * 3 >= bound * 2,
+        "{what}: {count}, and {bound} is no bound of that"
+    );
+}
+
+fn create_args<'a>(bundle: &'a str, container: &'a Container) -> [&'a str; 4] {
+    ["create", "--bundle", bundle, &container.id]
+}
+
+fn calls_of_create(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    let bundle = container.bundle();
+    // The first start fills the cache of seccomp filters.
+    container.create();
+    container.delete_with(&["--force"]).ok();
+    bounded(
+        "create",
+        calls(case, false, &create_args(&bundle, &container)),
+        340,
+    );
+}
+
+fn calls_of_commands_on_a_container(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    container.create();
+    let id = container.id.as_str();
+    for (args, bound) in [
+        (&["state", id][..], 60),
+        (&["start", id], 80),
+        (&["exec", id, "true"], 260),
+        (&["pause", id], 75),
+        (&["resume", id], 70),
+        (&["kill", id, "KILL"], 70),
+    ] {
+        bounded(args[0], calls(case, false, args), bound);
+    }
+    container.wait_for("stopped");
+    bounded("delete", calls(case, false, &["delete", id]), 90);
+}
+
+fn calls_of_a_whole_run(case: &Case) {
+    let container = case.container(&["true"]);
+    let bundle = container.bundle();
+    container.run().ok();
+    let count = calls(case, true, &["run", "--bundle", &bundle, &container.id]);
+    bounded("run", count, 1100);
+}
+
+fn calls_of_a_warm_guest(case: &Case) {
+    let container = crate::wasm::guest_with(case, "hello", &[], |_| {});
+    let bundle = container.bundle();
+    container.run().ok();
+    case.cache_is_quiet();
+    let count = calls(case, true, &["run", "--bundle", &bundle, &container.id]);
+    bounded("run of a warm guest", count, 1300);
+}
+
+fn page_faults_of_state(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    container.create();
+    let output = faults(case, &["state", &container.id]);
+    let line = output.stderr.lines().find(|line| line.contains("Minor"));
+    let faults = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
+    bounded("state", faults.expect("busybox tells the faults"), 320);
+}
+
+/// The runtime under a program that tells what it used.
+#[track_caller]
+fn faults(case: &Case, args: &[&str]) -> Output {
+    let command: Command = case.command_under(&["busybox", "time", "-v"], args);
+    case.finish(command).ok()
+}
