@@ -1,11 +1,12 @@
 //! Namespaces, new and joined by path; id maps; time offsets; host name, domain name and sysctl.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::bundle::{map_ids, remove_namespace, set_namespace};
+use crate::harness::bundle::{add_mount, map_ids, remove_namespace, set_namespace};
 use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
@@ -15,6 +16,11 @@ pub fn tests() -> Vec<Test> {
             "linux.namespaces.type={pid,network,ipc,uts,mount,cgroup}",
         ]),
         test!(left_out_ones_are_the_host_s).covers(&["linux.namespaces.type"]),
+        test!(without_a_mount_namespace)
+            .covers(&["linux.namespaces.type"])
+            .wrun_only("runc makes all mounts of the host slaves for it"),
+        test!(what_fails_without_a_mount_namespace_leaves_nothing_mounted)
+            .wrun_only("runc leaves it mounted"),
         test!(network_joined_by_path).covers(&["linux.namespaces.path"]),
         test!(network_joined_by_a_pinned_file).covers(&["linux.namespaces.path"]),
         test!(ipc_and_uts_joined_by_path).covers(&["linux.namespaces.path"]),
@@ -121,6 +127,83 @@ fn left_out_ones_are_the_host_s(case: &Case) {
             "{file} is not the host's: {own}"
         );
     }
+}
+
+/// A container whose mounts are the host's.
+fn on_the_host<'case>(case: &'case Case, script: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+    case.script_with(script, |config| {
+        remove_namespace(config, "mount");
+        let linux = config["linux"].as_object_mut().expect("an object");
+        linux.remove("maskedPaths");
+        linux.remove("readonlyPaths");
+        edit(config);
+    })
+}
+
+/// What is mounted at a path of the host and below, as mountinfo has it, and the host's root.
+fn mounted(path: &Path) -> (Vec<String>, String) {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let point = |line: &&str| {
+        line.split(' ')
+            .nth(4)
+            .map(Path::new)
+            .map(Path::to_owned)
+            .expect("a path")
+    };
+    let root = table
+        .lines()
+        .find(|line| point(line) == Path::new("/"))
+        .expect("a root");
+    let below = table
+        .lines()
+        .filter(|line| point(line).starts_with(path))
+        .map(str::to_owned);
+    (below.collect(), root.to_owned())
+}
+
+/// The root is the container's, and what is mounted for it stays, with nothing else of the host's changed. Nobody comes
+/// to it any more, since its mount namespace does not lead to its root.
+fn without_a_mount_namespace(case: &Case) {
+    let dir = case.path("");
+    let script = format!("readlink /proc/self/ns/mnt; touch /new; ls -d {dir} /marker /proc/1; sleep 1000");
+    let container = on_the_host(case, &script, |config| config["root"]["readonly"] = json!(true));
+    container.write("marker", "", 0o644);
+    let rootfs = container.rootfs("");
+    let before = mounted(&rootfs);
+    assert!(before.0.is_empty(), "{before:?}");
+    let running = case.start(container.command("run", &[]));
+    let output = crate::harness::command::eventually("it has tried to write", || {
+        let output = running.stdout();
+        output.contains("/proc/1").then_some(output)
+    });
+    let refused = container.exec(&["true"]);
+    container.kill("KILL");
+    let ended = running.wait();
+    let after = mounted(&rootfs);
+    rustix::mount::unmount(&rootfs, rustix::mount::UnmountFlags::DETACH).expect("it is mounted");
+    assert!(output.contains(&namespace("self", "mnt")), "{output}");
+    assert!(
+        output.contains("/marker") && !output.contains(&dir),
+        "the host's root: {output}"
+    );
+    assert!(ended.stderr.contains("Read-only file system"), "{ended}");
+    assert!(refused.stderr.contains("without a mount namespace"), "{refused}");
+    assert!(
+        after.0.iter().any(|line| line.contains("/rootfs/proc ")),
+        "{after:?}"
+    );
+    assert!(!after.0.iter().any(|line| line.contains(" shared:")), "{after:?}");
+    assert_eq!(after.1, before.1, "the host's root has another propagation");
+    assert!(mounted(&rootfs).0.is_empty());
+}
+
+fn what_fails_without_a_mount_namespace_leaves_nothing_mounted(case: &Case) {
+    let container = on_the_host(case, "true", |config| {
+        add_mount(config, "/mnt", "tmpfs", "tmpfs", &["nonsense=1"]);
+    });
+    case.names(&container.run().code_is(1), &["/mnt", "nonsense"]);
+    assert_eq!(mounted(&container.rootfs("")).0, Vec::<String>::new());
+    case.nothing_left();
 }
 
 fn network_joined_by_path(case: &Case) {

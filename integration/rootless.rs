@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::harness::bundle::add_mount;
 use crate::harness::command::eventually;
 use crate::harness::facts::{MOUNT_TREE, find_program, user_with_systemd};
 use crate::harness::{Case, Container, Need, Output, Test, guest, test};
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         test!(exec),
         test!(exec_before_the_start),
         test!(kill_all_of_a_stopped_container),
+        test!(cgroup_of_the_caller_is_seen_read_only).needs(Need::CgroupV1),
         test!(state_is_in_the_user_s_runtime_directory),
         test!(files_belong_to_the_user),
         test!(limits_without_a_cgroup_are_refused),
@@ -153,6 +155,21 @@ fn run(case: &Case) {
     case.nothing_left();
 }
 
+/// A container without a cgroup is in that of its caller.
+fn cgroup_of_the_caller_is_seen_read_only(case: &Case) {
+    let user = User::new(case);
+    let script = "cat /sys/fs/cgroup/memory/tasks | wc -l; grep ' /sys/fs/cgroup/memory ' /proc/self/mounts";
+    let container = user.container(&["sh", "-c", script], |config| {
+        add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "ro"]);
+    });
+    let output = user
+        .call(&["run", "--bundle", &container.bundle(), &container.id])
+        .ok();
+    let lines = output.lines();
+    assert_ne!(lines[0], "0", "{output}");
+    assert!(lines.last().is_some_and(|line| line.contains(" ro,")), "{output}");
+}
+
 fn lifecycle(case: &Case) {
     let user = User::new(case);
     let container = user.container(&["sleep", "100"], |_| {});
@@ -261,8 +278,9 @@ fn limits_without_a_cgroup_are_refused(case: &Case) {
 fn exec_before_the_start(case: &Case) {
     let user = User::new(case);
     let container = user.container(&["sleep", "100"], |_| {});
-    user.call(&["create", "--bundle", &container.bundle(), &container.id])
-        .ok();
+    let mut create = user.command(&["create", "--bundle", &container.bundle(), &container.id]);
+    create.env("OF_THE_CALLER", "a secret");
+    case.finish(create).ok();
     let script = "ls -l /proc/1/fd | sed -n 's/.* -> //p' | sort -u";
     let output = user.call(&["exec", &container.id, "sh", "-c", script]).ok();
     if case.runtime.ours {
@@ -277,6 +295,11 @@ fn exec_before_the_start(case: &Case) {
             "{output}"
         );
     }
+    let output = user.call(&["exec", &container.id, "cat", "/proc/1/environ"]).ok();
+    assert!(
+        !output.stdout.contains("a secret"),
+        "the caller's environment is seen"
+    );
     user.call(&["start", &container.id]).ok();
     user.call(&["delete", "--force", &container.id]).ok();
     case.nothing_left();

@@ -11,6 +11,9 @@ pub fn tests() -> Vec<Test> {
         test!(flags_of_a_bind_mount_are_cleared)
             .covers(&["mounts.options"])
             .runc_from(2, "the clearing of a source's flags"),
+        test!(named_flags_of_a_bind_mount_are_all_it_has)
+            .covers(&["mounts.options"])
+            .runc_from(2, "the flags that a user namespace keeps"),
         test!(bind_mount_of_a_file).covers(&["mounts.{destination,source}"]),
         test!(bind_mount_is_recursive_only_when_asked).covers(&["mounts.options"]),
         test!(recursive_attributes).covers(&["mounts.options"]),
@@ -30,6 +33,11 @@ pub fn tests() -> Vec<Test> {
         test!(destination_with_dots_stays_inside),
         test!(mounts_come_in_order),
         test!(same_destination_twice),
+        test!(sources_on_mounts_made_before)
+            .covers(&["mounts.source"])
+            .runc_from(2, "sources on mounts that were made before"),
+        test!(links_of_the_image_lead_no_source_to_the_host)
+            .wrun_only("runc follows them on the host where the source is below the root"),
         test!(sysfs_and_mqueue_are_of_the_container).covers(&["mounts.type"]),
         test!(unknown_option_is_refused).covers(&["mounts.options"]),
         test!(overlay_mount).covers(&["mounts.{type,options}"]),
@@ -136,6 +144,50 @@ fn flags_of_a_bind_mount_are_cleared(case: &Case) {
             .iter()
             .all(|option| !cleared.has(option)),
         "{cleared:?}"
+    );
+}
+
+/// Where any flag is named, those of the source's mount go; but in a user namespace what is locked stays, and may not
+/// be cleared by name.
+fn named_flags_of_a_bind_mount_are_all_it_has(case: &Case) {
+    let path = source(case, "source");
+    mount(&["-t", "tmpfs", "none", &path]);
+    mount(&["-o", "remount,bind,ro,noexec", &path]);
+    let add = |config: &mut Value, options: &[&str]| {
+        add_mount(config, "/home", "bind", &path, &["bind"]);
+        add_mount(config, "/tmp", "bind", &path, options);
+    };
+    let host = mounts_with(case, |config| add(config, &["bind", "nosuid"]));
+    let user = mounts_with(case, |config| {
+        map_ids(config, 100_000);
+        add(config, &["bind", "nosuid"]);
+    });
+    let refused = case.container_with(&["true"], |config| {
+        map_ids(config, 100_000);
+        add(config, &["bind", "rw"]);
+    });
+    let refused = refused.run();
+    unmount(&path);
+    for text in [&host, &user] {
+        let unnamed = mount_at(text, "/home");
+        assert!(
+            unnamed.has("ro") && unnamed.has("noexec") && !unnamed.has("nosuid"),
+            "{unnamed:?}"
+        );
+    }
+    let named = mount_at(&host, "/tmp");
+    assert!(
+        named.has("rw") && named.has("nosuid") && !named.has("noexec"),
+        "{named:?}"
+    );
+    let kept = mount_at(&user, "/tmp");
+    assert!(
+        kept.has("ro") && kept.has("nosuid") && kept.has("noexec"),
+        "{kept:?}"
+    );
+    assert!(
+        !refused.status.success() && refused.stderr.contains("operation not permitted"),
+        "{refused}"
     );
 }
 
@@ -344,6 +396,74 @@ fn same_destination_twice(case: &Case) {
         add_mount(config, "/mnt", "bind", &second, &["bind"]);
     });
     assert_eq!(container.run().ok().stdout, "in second\n");
+}
+
+/// A source below the root is found when its turn comes, also where the host has to map its ids.
+fn sources_on_mounts_made_before(case: &Case) {
+    let (outer, inner) = (source(case, "outer"), source(case, "inner"));
+    fs::create_dir(case.dir.join("outer/deep")).expect("a directory");
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    for (user_namespace, mapped) in [(false, false), (true, false), (false, true), (true, true)] {
+        let container = case.script("cat /again/file /again/deep/file; stat -c %u /again");
+        let made = container.rootfs("mnt");
+        for place in ["mnt", "again"] {
+            fs::create_dir_all(container.rootfs(place)).expect("a directory");
+        }
+        container.edit(|config| {
+            if user_namespace {
+                map_ids(config, 100_000);
+            }
+            add_mount(config, "/mnt", "bind", &outer, &["bind"]);
+            add_mount(config, "/mnt/deep", "bind", &inner, &["bind"]);
+            add_mount(
+                config,
+                "/again",
+                "bind",
+                made.to_str().expect("UTF-8"),
+                &["rbind"],
+            );
+            let last = config["mounts"]
+                .as_array_mut()
+                .and_then(|mounts| mounts.last_mut());
+            let last = last.expect("one");
+            if mapped {
+                last["uidMappings"] = map.clone();
+                last["gidMappings"] = map.clone();
+            }
+        });
+        let output = container.run().ok();
+        // Root's directory: of 100000 with the map, who is root in the user namespace; nobody there without it.
+        let owner = match (user_namespace, mapped) {
+            (false, false) | (true, true) => "0",
+            (true, false) => "65534",
+            (false, true) => "100000",
+        };
+        assert_eq!(
+            output.lines(),
+            ["in outer", "in inner", owner],
+            "{user_namespace} {mapped}: {output}"
+        );
+    }
+}
+
+fn links_of_the_image_lead_no_source_to_the_host(case: &Case) {
+    let secret = source(case, "secret");
+    for user_namespace in [false, true] {
+        let container = case.script("cat /mnt/file");
+        symlink(&secret, container.rootfs("link")).expect("a link");
+        let link = container.rootfs("link");
+        container.edit(|config| {
+            if user_namespace {
+                map_ids(config, 100_000);
+            }
+            add_mount(config, "/mnt", "bind", link.to_str().expect("UTF-8"), &["bind"]);
+        });
+        let output = container.run();
+        assert!(
+            !output.status.success() && output.stderr.contains("open the source"),
+            "{output}"
+        );
+    }
 }
 
 fn sysfs_and_mqueue_are_of_the_container(case: &Case) {

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::stored::{permitted, store};
+use super::stored::{permitted, refuse, store};
 use super::{CheckpointOptions, Context, Error, close_to_others, delete};
 use crate::cgroup::Cgroup;
 use crate::criu::{self, Feature, Images, Notice, Program, Session, Stdio, Task, rpc};
 use crate::host::Host;
 use crate::plan::cgroup::{CgroupManager, CgroupMode, Location};
 use crate::plan::mounts::MountSource;
+use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan};
 use crate::spec::Spec;
-use crate::state::{Entry, Record, Status, Verb};
+use crate::state::{Entry, Record, Refused, Status, Verb};
 use crate::sys::fault;
 
 /// Dumps a container. Unless it is to go on, it is gone afterwards, as with runc.
@@ -28,6 +29,9 @@ pub fn checkpoint(context: &Context<'_>, options: &CheckpointOptions) -> Result<
     {
         let _lock = entry.lock()?;
         let (record, status) = permitted(&entry, Verb::Checkpoint)?;
+        if !record.namespaces.contains(&Kind::Mount) {
+            return Err(refuse(&options.id)(Refused::HostMounts("checkpoint")));
+        }
         let dump = Dump::gather(options, &host, &entry, record)?;
         let dumped = dump.carry_out(&mut status_fd);
         if dumped.is_err() || dump.goes_on() {

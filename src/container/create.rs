@@ -105,6 +105,7 @@ impl Creating<'_> {
         let plan = self.making.plan;
         let service = Service {
             record: &record,
+            plan: Some(plan),
             cgroup: &self.making.cgroup,
             init: None,
             process: plan.process.as_ref(),

@@ -29,6 +29,9 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     )?;
     let init =
         init_pidfd(&record)?.ok_or_else(|| refuse(&options.id)(Refused::NotRunning(Status::Stopped)))?;
+    if !record.namespaces.contains(&Kind::Mount) {
+        return Err(refuse(&options.id)(Refused::HostMounts("exec in")));
+    }
     // The copy kept at creation: the bundle's may have been changed since.
     let spec = Spec::parse(&entry.read_config()?, &entry.path().join("config.json"))?;
     let guest = GuestOptions::parse(&spec.config.annotations).map_err(PlanError::from)?;
@@ -53,6 +56,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
     let container = init.try_clone().map_err(failed(options, "copy the pidfd"))?;
     let service = Service {
         record: &record,
+        plan: None,
         cgroup: &cgroup,
         init: Some(&container),
         process: Some(&process),

@@ -8,6 +8,7 @@ use crate::bundle::read_part;
 use crate::host::Host;
 use crate::plan::LiveMounts;
 use crate::plan::mounts::destination;
+use crate::plan::namespaces::Kind;
 use crate::process::{Change, Remount};
 use crate::spec::{Spec, live_mounts};
 use crate::state::{Entry, MAX_LIVE_MOUNTS, Record, Refused, Status, Verb};
@@ -54,6 +55,9 @@ pub fn remove_mounts(context: &Context<'_>, id: &str, file: &Path) -> Result<(),
 
 fn change(entry: &Entry, mut record: Record, host: &Host, change: &Change<'_>) -> Result<(), Error> {
     let stopped = || refuse(entry.id())(Refused::NotRunning(Status::Stopped));
+    if !record.namespaces.contains(&Kind::Mount) {
+        return Err(refuse(entry.id())(Refused::HostMounts("change the mounts of")));
+    }
     let init = init_pidfd(&record)?.ok_or_else(stopped)?;
     let remount = Remount {
         init,

@@ -120,6 +120,9 @@ fn refuse_unrestorable(plan: &Plan) -> Result<(), Error> {
     if plan.workload == Workload::Wasm {
         return refuse("a Wasm guest has no checkpoint");
     }
+    if plan.rootfs.on_host {
+        return refuse("linux.namespaces: there is no mount namespace");
+    }
     if plan.namespaces.joins(Kind::Cgroup).is_some() {
         return refuse("linux.namespaces: criu cannot restore into a joined cgroup namespace");
     }

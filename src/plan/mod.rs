@@ -172,6 +172,8 @@ impl Plan {
                 path: directory.to_owned(),
                 recursive: false,
                 links: mounts::Links::default(),
+                inside: None,
+                cleared: 0,
             },
             attributes: Attributes {
                 set: Attributes::RDONLY | Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC,

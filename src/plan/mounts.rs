@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::namespaces::{IdMap, id_maps};
+use super::namespaces::{IdMap, Kind as NamespaceKind, id_maps};
 use super::{Options, PlanError};
 use crate::host::Host;
 use crate::spec::Spec;
@@ -35,6 +35,9 @@ pub struct Rootfs {
     pub mount_context: MountContext,
     /// chroot in place of pivot_root (`--no-pivot`).
     pub no_pivot: bool,
+    /// There is no mount namespace: all is mounted on the host, below the root, and the pivot is a chroot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_host: bool,
 }
 
 /// The SELinux context of the container's mounts, and the mount option by which they get it.
@@ -80,6 +83,13 @@ pub enum MountSource {
         recursive: bool,
         #[serde(flatten)]
         links: Links,
+        /// Where in the container it is, for a source below its root: it may be on a mount of the same config.json, and
+        /// is looked up when its turn comes, as the container would.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        inside: Option<PathBuf>,
+        /// Attributes that options clear by name: an error where a user namespace holds the source's fast.
+        #[serde(skip_serializing_if = "none_set")]
+        cleared: u64,
     },
     /// A new instance of a file system.
     Filesystem {
@@ -102,6 +112,10 @@ pub enum MountSource {
         flags: Vec<String>,
         data: Vec<String>,
     },
+}
+
+fn none_set(bits: &u64) -> bool {
+    *bits == 0
 }
 
 /// What is done where an end of a bind mount is a symbolic link; without any of them links are followed.
@@ -181,6 +195,14 @@ pub(super) fn build(
             "is not safe with --no-pivot where it is private",
         ));
     }
+    let on_host = linux.namespace(NamespaceKind::Mount).is_none();
+    if options.no_pivot && on_host {
+        return Err(PlanError::invalid(
+            spec,
+            "linux.namespaces",
+            "has no mount namespace, which --no-pivot needs",
+        ));
+    }
     if !linux.mount_label.is_empty() && !host.selinux() {
         return Err(PlanError::NoSelinux {
             field: "linux.mountLabel",
@@ -229,6 +251,7 @@ pub(super) fn build(
         mount_label: Some(linux.mount_label.clone()).filter(|label| !label.is_empty()),
         mount_context,
         no_pivot: options.no_pivot,
+        on_host,
     })
 }
 
@@ -242,8 +265,11 @@ fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Pat
             data: parsed.data.clone(),
         }
     } else if mount.is_bind() {
+        let path = normalize(&options.bundle.join(&mount.source));
         MountSource::Bind {
-            path: normalize(&options.bundle.join(&mount.source)),
+            inside: below_root(&path, root),
+            cleared: parsed.attributes.clear & Attributes::LOCKABLE,
+            path,
             recursive: parsed.recursive,
             links: Links {
                 copy: parsed.copy_symlink,
@@ -261,11 +287,15 @@ fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Pat
             data: parsed.data.clone(),
         }
     };
+    let attributes = match source {
+        MountSource::Bind { .. } => parsed.bind_attributes(),
+        _ => parsed.attributes,
+    };
     Mount {
         index,
         destination: destination(&mount.destination, root),
         source,
-        attributes: parsed.attributes,
+        attributes,
         recursive_attributes: parsed.recursive_attributes,
         propagation: parsed.propagation.clone(),
         copy_up: parsed.copy_up,
@@ -275,6 +305,14 @@ fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Pat
             recursive: parsed.idmap_recursive == Some(true),
         }),
     }
+}
+
+/// Where a source is in the container, if that is where it is: the rest of its path, which does not leave the root.
+fn below_root(path: &Path, root: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(root).ok()?;
+    let names_only = rest.components().all(|part| matches!(part, Component::Normal(_)));
+    let whole_host = root == Path::new("/");
+    (names_only && !whole_host && !rest.as_os_str().is_empty()).then(|| Path::new("/").join(rest))
 }
 
 /// The default devices that the configuration does not replace, then its own but for /dev/ptmx: it is the
@@ -378,6 +416,17 @@ mod tests {
             normalize(Path::new("/bundle/link/../x")),
             Path::new("/bundle/link/../x")
         );
+    }
+
+    #[test]
+    fn sources_below_the_root_are_told_from_others() {
+        let root = Path::new("/b/rootfs");
+        let below = |path: &str| below_root(Path::new(path), root);
+        assert_eq!(below("/b/rootfs/mnt/x"), Some(PathBuf::from("/mnt/x")));
+        for other in ["/b/rootfs", "/b/rootfs2/x", "/b/rootfs/../x", "/etc"] {
+            assert_eq!(below(other), None, "{other}");
+        }
+        assert_eq!(below_root(Path::new("/etc"), Path::new("/")), None);
     }
 
     #[test]

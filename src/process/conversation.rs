@@ -8,14 +8,16 @@ use std::path::PathBuf;
 
 use nix::unistd::Pid;
 
-use super::LaunchError;
 use super::protocol::{Channel, ChannelError, Message, send_bytes};
+use super::{LaunchError, userns};
 use crate::cgroup::Cgroup;
 use crate::console::{ConsoleError, ConsoleSocket, Waited};
 use crate::hooks::{self, Outputs, Setting};
+use crate::plan::mounts::MountIdMap;
 use crate::plan::process::Process;
 use crate::plan::seccomp::Listener;
-use crate::plan::{GuestOptions, Hooks};
+use crate::plan::{GuestOptions, Hooks, Plan};
+use crate::rootfs;
 use crate::security;
 use crate::state::{HookState, Record, Status};
 use crate::sys::fault;
@@ -31,6 +33,8 @@ pub struct Child {
 /// What the parent does for its child while they speak.
 pub struct Service<'a> {
     pub record: &'a Record,
+    /// Of the container that is made; `None` for `exec`, which mounts nothing.
+    pub plan: Option<&'a Plan>,
     pub cgroup: &'a Cgroup,
     /// The container's first process, where the child is another.
     pub init: Option<&'a OwnedFd>,
@@ -58,6 +62,7 @@ impl Child {
         loop {
             match self.channel.receive() {
                 Ok((Message::Console, Some(fd))) => master = hand_over(fd, service.console)?,
+                Ok((Message::MapIds { index }, Some(tree))) => self.map_ids(service, index, tree.as_fd())?,
                 Ok((Message::RunHooks, None)) => self.run_hooks(service)?,
                 Ok((Message::Module { name, export }, Some(file))) => {
                     self.provide(service, file, &name, export.as_deref())?;
@@ -107,6 +112,16 @@ impl Child {
             Ok(Waited::Exited(code)) => LaunchError::Ended(format!("exit status {code}")),
             Err(error) => LaunchError::Ended(error.to_string()),
         }
+    }
+
+    /// For a mount whose source init has found on one that it had made.
+    fn map_ids(&self, service: &Service<'_>, index: usize, tree: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        let unknown = || ChannelError::Unexpected(format!("id map of mounts[{index}]"));
+        let plan = service.plan.ok_or_else(unknown)?;
+        let mount = plan.rootfs.mounts.iter().find(|mount| mount.index == index);
+        let make = |idmap: &MountIdMap| userns::for_mount(idmap, &plan.namespaces);
+        rootfs::map_ids(tree, mount.ok_or_else(unknown)?, &make)?;
+        self.say(&Message::IdsMapped)
     }
 
     fn run_hooks(&self, service: &Service<'_>) -> Result<(), LaunchError> {

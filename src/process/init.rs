@@ -43,6 +43,8 @@ pub struct Birth<'a> {
     pub sources: Sources,
     pub filter: Option<Filter>,
     pub gate: Gate,
+    /// Who runs us has root's rights, if only in the user namespace that he is in.
+    pub privileged: bool,
     pub channel: Channel,
     /// Descriptors from 3 on that the program inherits.
     pub preserve_fds: u32,
@@ -130,7 +132,9 @@ impl Birth<'_> {
             placement: self.placement,
             namespaced: plan.namespaces.has(Kind::Cgroup),
         };
-        tree.mount_all(&mut sources, &view)?;
+        tree.mount_all(&mut sources, &view, &|index, tree| {
+            self.have_ids_mapped(index, tree)
+        })?;
         let user_namespace = plan.namespaces.has(Kind::User);
         tree.make_devices(user_namespace || plan.rootless)?;
         set_sysctls(&plan.namespaces)?;
@@ -174,15 +178,17 @@ impl Birth<'_> {
 
     /// A caller without the host's rights can join the namespaces of a process that is dumpable only, and `exec` may
     /// come before `start`. What a process of the container could find in this one goes first: what is open of the
-    /// host's. Not for guests, whose process is never dumpable.
+    /// host's, and the caller's environment. Not for guests, whose process is never dumpable, and never where root calls,
+    /// who gets in anyway.
     fn let_owner_in(&self, confined: &Confined) {
-        if !self.plan.rootless || !matches!(confined, Confined::Native(_)) {
+        if self.privileged || !matches!(confined, Confined::Native(_)) {
             return;
         }
         let mut keep = self.gate.descriptors().to_vec();
         keep.extend((3..3 + self.preserve_fds + self.listen_fds).map(u32::cast_signed));
         // The container's filter may refuse either call; then there is no `exec` before the start.
         if crate::sys::exec::close_all_but(&keep).is_ok() {
+            crate::sys::memory::forget_environment();
             let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
         }
     }
@@ -249,6 +255,17 @@ impl Birth<'_> {
             crate::sys::net::loopback_up().map_err(step("bring the loopback interface up"))?;
         }
         Ok(())
+    }
+
+    /// The parent has the host's rights, without which no mount gets an id map.
+    fn have_ids_mapped(&self, index: usize, tree: BorrowedFd<'_>) -> io::Result<()> {
+        self.channel
+            .send_with(&Message::MapIds { index }, tree)
+            .and_then(|()| {
+                self.channel
+                    .expect(|message| matches!(message, Message::IdsMapped))
+            })
+            .map_err(io::Error::other)
     }
 
     /// Attaches the rootfs, and becomes root of the user namespace if there is one: only after the attachment,

@@ -87,6 +87,7 @@ impl Launch<'_> {
                     sources,
                     filter: self.filter,
                     gate,
+                    privileged: self.privileged,
                     channel: theirs,
                     preserve_fds: self.preserve_fds,
                     listen_fds: self.listen_fds,

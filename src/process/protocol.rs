@@ -6,6 +6,9 @@
 //!    │ clone3 ──────────────────────────────────────▶ │
 //!    │ (id maps, systemd scope, RDT, network devices)  │ waits
 //!    │ ── Proceed ──────────────────────────────────▶ │ namespaces, mounts, devices, console
+//!    │ ◀────────────────────────────────── MapIds+fd ─ │   where an id-mapped source is on a mount made here
+//!    │ (sets the id map)                               │ waits
+//!    │ ── IdsMapped ────────────────────────────────▶ │
 //!    │ ◀───────────────────────────────── Console+fd ─ │   where there is a terminal
 //!    │ ◀─────────────────────────────────── RunHooks ─ │   where prestart or createRuntime hooks are
 //!    │ (runs them in the runtime's namespaces)         │ waits
@@ -43,6 +46,11 @@ use crate::workload::wasm::{Build, GuestKind};
 pub enum Message {
     /// Everything that needs the host's rights is set for the child.
     Proceed,
+    /// With a detached mount; `index` is its place in the plan.
+    MapIds {
+        index: usize,
+    },
+    IdsMapped,
     RunHooks,
     HooksDone,
     /// The intermediate process has made the real one; with its pidfd.

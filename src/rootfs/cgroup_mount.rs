@@ -93,15 +93,27 @@ fn trees(
                 Some(new_instance(&host.fstype, &options))
             }
             (false, Some(own)) => Some(clone_directory(own)),
+            // A container without any cgroup is in its caller's, at which it may look, as in runc.
+            (false, None) if view.placement.paths.is_empty() => {
+                host.current().map(|own| clone_directory(&own))
+            }
             // It would be another's, or the host's.
             (false, None) => None,
         };
         let Some(tree) = make() else { continue };
         let tree = tree.map_err(named)?;
+        let attributes = if view.placement.paths.is_empty() {
+            Attributes {
+                set: mount.attributes.set | Attributes::RDONLY,
+                clear: mount.attributes.clear & !Attributes::RDONLY,
+            }
+        } else {
+            mount.attributes
+        };
         rustix::fs::mkdirat(&tmpfs, host.name.as_str(), Mode::from_raw_mode(0o755))
             .map_err(|e| named(e.into()))?;
         let below = resolve::locate(tmpfs.as_fd(), Path::new(&host.name)).map_err(named)?;
-        set_attributes(tree.as_fd(), mount.attributes, false).map_err(named)?;
+        set_attributes(tree.as_fd(), attributes, false).map_err(named)?;
         move_to(tree.as_fd(), below.as_fd()).map_err(named)?;
         for controller in host
             .options
@@ -121,6 +133,8 @@ struct HostTree {
     /// The last part of the mount point (`cpu,cpuacct`).
     name: String,
     path: PathBuf,
+    /// What of the tree is mounted there.
+    root: PathBuf,
     fstype: String,
     /// The controllers it has, or `name=…`: what mounts the same tree again.
     options: Vec<String>,
@@ -133,6 +147,23 @@ impl HostTree {
             .paths
             .values()
             .find(|path| path.starts_with(&self.path))
+    }
+
+    /// Where this process is in this tree; `None` where that is not to be seen.
+    fn current(&self) -> Option<PathBuf> {
+        let table = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        // `hierarchy:controllers:path` (cgroups(7)).
+        let path = table.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let same = match controllers {
+                "" => self.options.is_empty(),
+                some => some
+                    .split(',')
+                    .all(|name| self.options.iter().any(|option| option == name)),
+            };
+            same.then_some(path)
+        })?;
+        Some(self.path.join(Path::new(path).strip_prefix(&self.root).ok()?))
     }
 }
 
@@ -163,6 +194,7 @@ fn host_trees() -> io::Result<Vec<HostTree>> {
         trees.push(HostTree {
             name,
             path: line.point,
+            root: line.root,
             fstype: line.fstype.to_owned(),
             options,
         });

@@ -80,7 +80,13 @@ impl Changer<'_> {
                 reason: "the root of a container that runs stays as it is",
             });
         }
-        let Some(tree) = mount::mount(root, mount, plan.label(), sources, None)? else {
+        let help = mount::Help {
+            label: plan.label(),
+            cgroup: None,
+            // The host has opened every source, and mapped its ids.
+            map_ids: &|_, _| Err(io::Error::from_raw_os_error(libc::EPERM)),
+        };
+        let Some(tree) = mount::mount(root, mount, sources, &help)? else {
             return Ok(());
         };
         let id = mount_id(tree.as_fd());

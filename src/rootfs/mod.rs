@@ -5,6 +5,7 @@
 //! through [`resolve`]; nothing of the host is reached by a path that a container could have written.
 
 mod again;
+mod bind_flags;
 mod cgroup_mount;
 mod copy_up;
 mod device;
@@ -24,7 +25,8 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 pub use again::protect_again;
 pub use guest_view::enter_guest_view;
-pub use source::Sources;
+pub use mount::MapIds;
+pub use source::{Sources, map_ids};
 
 use crate::plan::cgroup::Placement;
 use crate::plan::mounts::{Mount, PropagationKind, Rootfs};
@@ -89,6 +91,21 @@ pub struct Tree<'p> {
     devpts: Option<OwnedFd>,
     /// Mounts of the plan that become read-only when all is made in them.
     unfinished: Vec<(&'p Mount, OwnedFd)>,
+    undo: Undo,
+}
+
+/// The root where it is mounted on the host, otherwise nothing. Dropped, that mount goes, with all on it: nobody else
+/// would take away what belongs to a container that was not made.
+struct Undo(Option<OwnedFd>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(root) = self.0.take() {
+            // What is wrong is told already. "." is what we have open, whatever its path leads to now.
+            let _ = rustix::process::fchdir(&root)
+                .and_then(|()| rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH));
+        }
+    }
 }
 
 impl<'p> Tree<'p> {
@@ -103,6 +120,9 @@ impl<'p> Tree<'p> {
                 source,
             }
         };
+        if plan.on_host {
+            return Self::attach_on_host(plan);
+        }
         let propagation = plan.propagation.map_or((PropagationKind::Slave, true), |wanted| {
             (while_building(wanted.kind), wanted.recursive)
         });
@@ -132,6 +152,41 @@ impl<'p> Tree<'p> {
             root,
             devpts: None,
             unfinished: Vec::new(),
+            undo: Undo(None),
+        })
+    }
+
+    /// Mounts the rootfs on itself in the host's namespace. Nothing of the host's gets another propagation (runc makes
+    /// all of it a slave): the new mount is private, so that what is mounted below appears there alone.
+    fn attach_on_host(plan: &'p Rootfs) -> Result<Self, RootfsError> {
+        let fail = |action| {
+            move |source: io::Error| RootfsError::Root {
+                path: plan.path.clone(),
+                action,
+                source,
+            }
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
+        let root = open_tree(&plan.path, flags).map_err(fail("clone its mount"))?;
+        set_propagation(root.as_fd(), PropagationKind::Private, true)
+            .map_err(fail("make its mount private"))?;
+        let spot = open_tree(&plan.path, OpenTreeFlags::empty()).map_err(fail("open it"))?;
+        // However its path was written.
+        let file = |path: &Path| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        let own = file(Path::new("/")).map_err(|error| fail("examine /")(error.into()))?;
+        if file(&plan.path).map_err(|error| fail("examine it")(error.into()))? == own {
+            return Err(fail("mount the host's root on itself")(
+                io::Error::from_raw_os_error(libc::EBUSY),
+            ));
+        }
+        let copy = root.try_clone().map_err(fail("copy its descriptor"))?;
+        move_to(root.as_fd(), spot.as_fd()).map_err(fail("mount it"))?;
+        Ok(Self {
+            plan,
+            root,
+            devpts: None,
+            unfinished: Vec::new(),
+            undo: Undo(Some(copy)),
         })
     }
 
@@ -146,9 +201,19 @@ impl<'p> Tree<'p> {
     }
 
     /// Makes all mounts, in order.
-    pub fn mount_all(&mut self, sources: &mut Sources, cgroup: &CgroupView<'_>) -> Result<(), RootfsError> {
+    pub fn mount_all(
+        &mut self,
+        sources: &mut Sources,
+        cgroup: &CgroupView<'_>,
+        map_ids: MapIds<'_>,
+    ) -> Result<(), RootfsError> {
+        let help = mount::Help {
+            label: self.plan.label(),
+            cgroup: Some(cgroup),
+            map_ids,
+        };
         for mount in &self.plan.mounts {
-            let tree = mount::mount(self.root.as_fd(), mount, self.plan.label(), sources, Some(cgroup))?;
+            let tree = mount::mount(self.root.as_fd(), mount, sources, &help)?;
             if mount::is_new_devpts(mount) {
                 self.devpts = tree;
             } else if mount::is_finished_later(mount) {
@@ -174,8 +239,10 @@ impl<'p> Tree<'p> {
     }
 
     /// Makes the rootfs the root of this process, and the host's tree unreachable.
-    pub fn pivot(self) -> Result<OwnedFd, RootfsError> {
-        if self.plan.no_pivot {
+    pub fn pivot(mut self) -> Result<OwnedFd, RootfsError> {
+        if self.plan.on_host {
+            pivot::enter(self.root.as_fd(), &self.plan.path)?;
+        } else if self.plan.no_pivot {
             pivot::change_root(self.root.as_fd(), &self.plan.path)?;
         } else {
             pivot::pivot_root(self.root.as_fd(), &self.plan.path)?;
@@ -199,6 +266,7 @@ impl<'p> Tree<'p> {
                 source,
             })?;
         }
+        self.undo.0 = None;
         Ok(self.root)
     }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
-use super::source::open_flags;
+use super::source::{open_flags, open_inside};
 use super::{
-    CgroupView, RootfsError, Sources, cgroup_mount, copy_up, describe, move_to, open_tree, resolve,
-    set_propagation,
+    CgroupView, RootfsError, Sources, bind_flags, cgroup_mount, copy_up, describe, move_to, open_tree,
+    resolve, set_propagation,
 };
 use crate::plan::mounts::{Attributes, Mount, MountLabel, MountSource};
 use crate::sys::mount::{MountAttr, mount_setattr};
@@ -59,21 +59,27 @@ pub fn finish(mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), RootfsError> {
     set_attributes(tree, read_only, false).map_err(Failing { mount }.fail("make it read-only"))
 }
 
-/// Carries out one mount and gives the root of what was mounted. Without `cgroup` one of that type is refused.
+/// What a mount may need besides its plan.
+pub struct Help<'h> {
+    pub label: Option<MountLabel<'h>>,
+    /// Without it a mount of that type is refused.
+    pub cgroup: Option<&'h CgroupView<'h>>,
+    pub map_ids: MapIds<'h>,
+}
+
+/// Has the id map of the plan's entry with this index set on a detached mount, by who may.
+pub type MapIds<'h> = &'h dyn Fn(usize, BorrowedFd<'_>) -> io::Result<()>;
+
+/// Carries out one mount and gives the root of what was mounted.
 pub fn mount(
     root: BorrowedFd<'_>,
     mount: &Mount,
-    label: Option<MountLabel<'_>>,
     sources: &mut Sources,
-    cgroup: Option<&CgroupView<'_>>,
+    help: &Help<'_>,
 ) -> Result<Option<OwnedFd>, RootfsError> {
     let at = Failing { mount };
     let tree = match &mount.source {
-        MountSource::Bind {
-            path,
-            recursive,
-            links,
-        } => {
+        MountSource::Bind { .. } => {
             if let Some(target) = sources.link(mount.index) {
                 resolve::make_link(root, &mount.destination, target)
                     .map_err(at.fail("make the source's link at the destination"))?;
@@ -81,20 +87,20 @@ pub fn mount(
             }
             match sources.take(mount.index) {
                 Some(tree) => tree,
-                None => {
-                    open_tree(path, open_flags(*recursive, *links)).map_err(at.fail("open the source"))?
-                }
+                None => open_source(&at, root, help.map_ids)?,
             }
         }
         MountSource::Filesystem { .. } => new_filesystem(
             &at,
-            label,
+            help.label,
             inherited_mode(root, mount)
                 .map_err(at.fail("look at what it covers"))?
                 .as_deref(),
         )?,
         MountSource::Cgroup => {
-            let view = cgroup.ok_or_else(|| at.refuse("a container that runs gets no view of its cgroup"))?;
+            let view = help
+                .cgroup
+                .ok_or_else(|| at.refuse("a container that runs gets no view of its cgroup"))?;
             cgroup_mount::mount(root, mount, view)?;
             return Ok(None);
         }
@@ -112,7 +118,13 @@ pub fn mount(
     if is_finished_later(mount) {
         attributes.set &= !Attributes::RDONLY;
     }
-    set_attributes(tree.as_fd(), attributes, false).map_err(at.fail("set its options"))?;
+    match mount.source {
+        MountSource::Bind { cleared, .. } => {
+            bind_flags::set(tree.as_fd(), attributes, cleared, sources.locked)
+        }
+        _ => set_attributes(tree.as_fd(), attributes, false),
+    }
+    .map_err(at.fail("set its options"))?;
     set_attributes(tree.as_fd(), mount.recursive_attributes, true)
         .map_err(at.fail("set its recursive options"))?;
     for propagation in &mount.propagation {
@@ -121,6 +133,29 @@ pub fn mount(
     }
     move_to(tree.as_fd(), place.as_fd()).map_err(at.fail("attach it"))?;
     Ok(Some(tree))
+}
+
+/// Opens the source of a bind mount that the host has not opened.
+fn open_source(at: &Failing<'_>, root: BorrowedFd<'_>, map_ids: MapIds<'_>) -> Result<OwnedFd, RootfsError> {
+    let MountSource::Bind {
+        path,
+        recursive,
+        links,
+        inside,
+        ..
+    } = &at.mount.source
+    else {
+        return Err(at.refuse("not a bind mount"));
+    };
+    let tree = match inside {
+        Some(inside) => open_inside(root, inside, *recursive, *links),
+        None => open_tree(path, open_flags(*recursive, *links)),
+    }
+    .map_err(at.fail("open the source"))?;
+    if at.mount.idmap.is_some() {
+        map_ids(at.mount.index, tree.as_fd()).map_err(at.fail("have its ids mapped"))?;
+    }
+    Ok(tree)
 }
 
 /// Gives what is mounted at the destination already other options.

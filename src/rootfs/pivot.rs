@@ -35,6 +35,16 @@ pub fn pivot_root(root: BorrowedFd<'_>, path: &Path) -> Result<(), RootfsError> 
     rustix::process::chdir("/").map_err(fail("enter the new root"))
 }
 
+/// Without a mount namespace: the new root becomes this process's alone.
+///
+/// Weaker than the pivot: who may chroot gets out of it again (chroot(2)).
+pub fn enter(root: BorrowedFd<'_>, path: &Path) -> Result<(), RootfsError> {
+    let fail = |action| move |source: rustix::io::Errno| error(path, action, source);
+    rustix::process::fchdir(root).map_err(fail("enter it"))?;
+    rustix::process::chroot(".").map_err(fail("chroot"))?;
+    rustix::process::chdir("/").map_err(fail("enter the new root"))
+}
+
 /// For roots that cannot be pivoted, such as an initial ramfs (`--no-pivot`): the new root is moved onto `/`.
 ///
 /// Weaker than the pivot: the host's mounts stay in the namespace, hidden below.

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::OpenTreeFlags;
 
-use super::{RootfsError, describe, open_tree, set_propagation, while_building};
+use super::{RootfsError, describe, open_tree, resolve, set_propagation, while_building};
 use crate::plan::mounts::{Links, Mount, MountIdMap, MountSource, PropagationKind, Rootfs};
 use crate::sys::mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 
@@ -24,17 +24,22 @@ pub struct Sources {
     mounts: BTreeMap<usize, OwnedFd>,
     /// Of sources that are symbolic links and are to be copied: where they point.
     links: BTreeMap<usize, PathBuf>,
+    /// They were opened by the host for a user namespace: their flags are as locked as if it had got them the usual way.
+    pub(super) locked: bool,
 }
 
 impl Sources {
     /// Opens what the plan needs opened by the host: with `user_namespace` every bind and the root, otherwise
-    /// only id-mapped mounts.
+    /// only id-mapped mounts. Not what lies below the root, which init finds when the mounts before it are made.
     pub fn open(
         plan: &Rootfs,
         user_namespace: bool,
         make: MakeUserNamespace<'_>,
     ) -> Result<Self, RootfsError> {
-        let mut sources = Self::default();
+        let mut sources = Self {
+            locked: user_namespace,
+            ..Self::default()
+        };
         if user_namespace {
             let fail = |action| {
                 move |source: io::Error| RootfsError::Root {
@@ -52,6 +57,9 @@ impl Sources {
         for mount in &plan.mounts {
             if let Some(target) = link_to_copy(mount)? {
                 sources.links.insert(mount.index, target);
+                continue;
+            }
+            if matches!(mount.source, MountSource::Bind { inside: Some(_), .. }) {
                 continue;
             }
             if (user_namespace && matches!(mount.source, MountSource::Bind { .. })) || mount.idmap.is_some() {
@@ -146,6 +154,7 @@ fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result
         path,
         recursive,
         links,
+        ..
     } = &mount.source
     else {
         return Err(RootfsError::Refused {
@@ -162,16 +171,52 @@ fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result
     if kind != PropagationKind::Shared {
         set_propagation(tree.as_fd(), kind, true).map_err(fail("set the propagation of the source"))?;
     }
-    if let Some(idmap) = &mount.idmap {
-        let namespace = make(idmap).map_err(fail("make a user namespace for the id map"))?;
-        let attr = MountAttr {
-            set: MOUNT_ATTR_IDMAP,
-            userns_fd: namespace.as_raw_fd() as u64,
-            ..MountAttr::default()
-        };
-        mount_setattr(tree.as_fd(), idmap.recursive, &attr).map_err(fail(
-            "set the id map (does the file system support id-mapped mounts?)",
-        ))?;
-    }
+    map_ids(tree.as_fd(), mount, make)?;
     Ok(tree)
+}
+
+/// Gives a detached mount the id map that the plan has for it, with the host's rights.
+pub fn map_ids(tree: BorrowedFd<'_>, mount: &Mount, make: MakeUserNamespace<'_>) -> Result<(), RootfsError> {
+    let Some(idmap) = &mount.idmap else {
+        return Ok(());
+    };
+    let fail = |action: &str| {
+        let action = action.to_owned();
+        move |source: io::Error| RootfsError::Mount {
+            index: mount.index,
+            origin: describe(mount),
+            destination: mount.destination.clone(),
+            action,
+            source,
+        }
+    };
+    let namespace = make(idmap).map_err(fail("make a user namespace for the id map"))?;
+    let attr = MountAttr {
+        set: MOUNT_ATTR_IDMAP,
+        userns_fd: namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    mount_setattr(tree, idmap.recursive, &attr).map_err(fail(
+        "set the id map (does the file system support id-mapped mounts?)",
+    ))
+}
+
+/// Opens a source that lies below the container's root, by its path in there.
+pub(super) fn open_inside(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    recursive: bool,
+    links: Links,
+) -> io::Result<OwnedFd> {
+    let place = if links.source_nofollow {
+        resolve::locate_link(root, path)?
+    } else {
+        resolve::locate(root, path)?
+    };
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(rustix::mount::open_tree(&place, "", flags)?)
 }

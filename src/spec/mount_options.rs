@@ -25,6 +25,10 @@ impl Attributes {
     pub const STRICTATIME: u64 = 0x20;
     pub const NODIRATIME: u64 = 0x80;
     pub const NOSYMFOLLOW: u64 = 0x20_0000;
+    /// Those that are on or off.
+    pub const PLAIN: u64 = Self::RDONLY | Self::NOSUID | Self::NODEV | Self::NOEXEC | Self::NOSYMFOLLOW;
+    /// Those that a user namespace locks on the mounts it takes over (mount_namespaces(7)), besides access times.
+    pub const LOCKABLE: u64 = Self::RDONLY | Self::NOSUID | Self::NODEV | Self::NOEXEC;
 
     pub const fn is_empty(self) -> bool {
         self.set == 0 && self.clear == 0
@@ -75,6 +79,8 @@ enum Effect {
     },
     Remount,
     Attribute(Attributes),
+    /// Takes an access-time mode back that was named before.
+    AnyAccessTime,
     Recursive(Attributes),
     /// Superblock flags of mount(2), set and cleared.
     Superblock {
@@ -137,10 +143,10 @@ const fn propagation(kind: PropagationKind, recursive: bool) -> Effect {
 /// `acl` and `noacl` are missing on purpose: what they mean depends on the file system, which takes them as
 /// data (MS_POSIXACL has no effect from user space).
 ///
-/// Clearing one access-time mode means the kernel's default, relatime.
+/// Clearing one access-time mode means the kernel's default, relatime; for a bind mount that of its source.
 const TABLE: &[(&str, Effect)] = &[
     ("async", no_superblock(libc::MS_SYNCHRONOUS)),
-    ("atime", atime(Attributes::RELATIME)),
+    ("atime", Effect::AnyAccessTime),
     ("bind", Effect::Bind { recursive: false }),
     ("copy-symlink", Effect::Link(LinkOption::Copy)),
     ("defaults", Effect::Nothing),
@@ -161,8 +167,8 @@ const TABLE: &[(&str, Effect)] = &[
     ("noiversion", no_superblock(libc::MS_I_VERSION)),
     ("nolazytime", no_superblock(libc::MS_LAZYTIME)),
     ("nomand", no_superblock(libc::MS_MANDLOCK)),
-    ("norelatime", atime(Attributes::RELATIME)),
-    ("nostrictatime", atime(Attributes::RELATIME)),
+    ("norelatime", Effect::AnyAccessTime),
+    ("nostrictatime", Effect::AnyAccessTime),
     ("nosuid", set(Attributes::NOSUID)),
     ("nosymfollow", set(Attributes::NOSYMFOLLOW)),
     ("private", propagation(PropagationKind::Private, false)),
@@ -225,6 +231,10 @@ pub struct MountOptions {
     pub recursive: bool,
     pub remount: bool,
     pub attributes: Attributes,
+    /// An option is among them that sets or clears a flag of mount(2).
+    pub flags_named: bool,
+    /// An access-time mode was named, and not taken back by a later option.
+    pub access_time_named: bool,
     pub recursive_attributes: Attributes,
     /// Flags of mount(2) that belong to the superblock.
     pub superblock_flags: u64,
@@ -248,6 +258,23 @@ impl From<Option<Vec<String>>> for MountOptions {
 }
 
 impl MountOptions {
+    /// The attributes of a bind mount: as in runc, one whose options name any flag has those and no others of its
+    /// source's (mount(8) has them added where they only clear). Its access-time mode stays the source's unless one is
+    /// named; nodiratime alone means relatime, as in mount(2).
+    pub fn bind_attributes(&self) -> Attributes {
+        if !self.flags_named {
+            return Attributes::default();
+        }
+        let mut set = self.attributes.set;
+        let mut clear = Attributes::PLAIN & !set;
+        if self.access_time_named || set & Attributes::NODIRATIME != 0 {
+            clear |= Attributes::ATIME_MASK | (Attributes::NODIRATIME & !set);
+        } else {
+            set &= !Attributes::ATIME_MASK;
+        }
+        Attributes { set, clear }
+    }
+
     pub fn parse(options: Vec<String>) -> Self {
         let mut all = Self::default();
         for option in options {
@@ -259,13 +286,27 @@ impl MountOptions {
                     all.recursive |= recursive;
                 }
                 Some(Effect::Remount) => all.remount = true,
-                Some(Effect::Attribute(later)) => all.attributes = all.attributes.apply(later),
+                Some(Effect::Attribute(later)) => {
+                    all.attributes = all.attributes.apply(later);
+                    all.flags_named = true;
+                    all.access_time_named |= later.clear & Attributes::ATIME_MASK != 0;
+                }
+                Some(Effect::AnyAccessTime) => {
+                    let default = Attributes {
+                        set: Attributes::RELATIME,
+                        clear: Attributes::ATIME_MASK,
+                    };
+                    all.attributes = all.attributes.apply(default);
+                    all.flags_named = true;
+                    all.access_time_named = false;
+                }
                 Some(Effect::Recursive(later)) => {
                     all.recursive_attributes = all.recursive_attributes.apply(later);
                 }
                 Some(Effect::Superblock { set, clear }) => {
                     all.superblock_flags = (all.superblock_flags & !clear) | set;
                     all.superblock_names.push(option);
+                    all.flags_named = true;
                 }
                 Some(Effect::Propagation(propagation)) => all.propagation.push(propagation),
                 Some(Effect::CopyUp) => all.copy_up = true,
@@ -325,6 +366,44 @@ mod tests {
         );
         let options = parse("noatime ro");
         assert_eq!(options.attributes.clear, Attributes::ATIME_MASK);
+    }
+
+    #[test]
+    fn a_bind_mount_has_the_flags_that_are_named_and_no_others() {
+        let bind = |options: &str| parse(options).bind_attributes();
+        for none in ["rbind rprivate rro", "bind", "bind defaults"] {
+            assert!(bind(none).is_empty(), "{none}");
+        }
+        for cleared in ["bind dev", "bind rw", "bind atime", "bind async"] {
+            assert_eq!(
+                (bind(cleared).set, bind(cleared).clear),
+                (0, Attributes::PLAIN),
+                "{cleared}"
+            );
+        }
+        let ro = bind("bind ro");
+        assert_eq!(
+            (ro.set, ro.clear),
+            (Attributes::RDONLY, Attributes::PLAIN & !Attributes::RDONLY)
+        );
+    }
+
+    #[test]
+    fn the_access_time_of_a_bind_mount_is_its_sources_unless_named() {
+        let bind = |options: &str| parse(options).bind_attributes();
+        let field = Attributes::ATIME_MASK | Attributes::NODIRATIME;
+        for kept in ["bind noatime atime", "bind norelatime", "bind diratime"] {
+            assert_eq!(
+                (bind(kept).set & field, bind(kept).clear & field),
+                (0, 0),
+                "{kept}"
+            );
+        }
+        let relatime = bind("bind relatime");
+        assert_eq!((relatime.set & field, relatime.clear & field), (0, field));
+        let nodiratime = bind("bind nodiratime");
+        assert_eq!(nodiratime.set & field, Attributes::NODIRATIME);
+        assert_eq!(nodiratime.clear & field, Attributes::ATIME_MASK);
     }
 
     #[test]

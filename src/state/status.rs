@@ -97,6 +97,10 @@ pub enum Refused {
     Events { id: String },
     #[error("container cannot be checkpointed in {0} state")]
     Checkpoint(Status),
+    #[error(
+        "cannot {0} a container without a mount namespace: whoever comes to it would find the host's root"
+    )]
+    HostMounts(&'static str),
 }
 
 impl Status {

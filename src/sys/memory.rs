@@ -1,4 +1,34 @@
-//! Giving memory back to the kernel.
+//! Giving memory back to the kernel, and what must not be read in it.
+
+use std::ffi::c_char;
+
+unsafe extern "C" {
+    /// environ(7).
+    static mut environ: *mut *mut c_char;
+}
+
+/// Overwrites the environment that the process was started with, also where /proc/PID/environ shows it. To be called
+/// while there is one thread; nobody may ask for a variable afterwards.
+pub fn forget_environment() {
+    // SAFETY: reads one pointer, which no other thread changes.
+    let mut entry = unsafe { environ };
+    if entry.is_null() {
+        return;
+    }
+    loop {
+        // SAFETY: the list ends with a null pointer, at which this loop ends.
+        let text = unsafe { *entry };
+        if text.is_null() {
+            return;
+        }
+        // SAFETY: every entry of the list is a C string.
+        let length = unsafe { libc::strlen(text) };
+        // SAFETY: these bytes are the string's, which lies on our own stack's end, writable, and which nobody borrows.
+        unsafe { text.write_bytes(0, length) };
+        // SAFETY: it was not the last one.
+        entry = unsafe { entry.add(1) };
+    }
+}
 
 /// Returns what the allocator holds and nobody uses (malloc_trim(3)).
 ///

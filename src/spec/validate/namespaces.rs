@@ -34,15 +34,38 @@ fn listed_once(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Without one, every mount of the container would be made on the host.
-fn mount_namespace(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
-    match config.linux.namespace(NamespaceKind::Mount) {
-        Some(_) => Ok(()),
-        None => Err(Problem::new(
-            "linux.namespaces",
-            "a container needs a mount namespace",
-        )),
+/// Without one, the container's mounts are the host's, made below its root as with runc, and stay there. What needs a
+/// namespace is refused: a user namespace's root may not mount in the host's, and a path that is masked there only
+/// is not out of reach.
+fn mount_namespace(config: &Config, warnings: &mut Vec<String>) -> Result<(), Problem> {
+    let linux = &config.linux;
+    if linux.namespace(NamespaceKind::Mount).is_some() {
+        return Ok(());
     }
+    let whole_host = config
+        .root
+        .as_ref()
+        .is_some_and(|root| !root.path.as_os_str().is_empty() && root.path.parent().is_none());
+    let refused = [
+        ("linux.maskedPaths", !linux.masked_paths.is_empty()),
+        ("linux.readonlyPaths", !linux.readonly_paths.is_empty()),
+        (
+            "linux.namespaces: a user namespace",
+            linux.namespace(NamespaceKind::User).is_some(),
+        ),
+        ("root.path \"/\"", whole_host),
+    ];
+    if let Some((what, _)) = refused.iter().find(|(_, given)| *given) {
+        return Err(Problem::new(
+            *what,
+            "needs a mount namespace, and linux.namespaces has none",
+        ));
+    }
+    warnings.push(
+        "linux.namespaces has no mount namespace: the container's mounts are the host's, and stay when it is deleted"
+            .to_owned(),
+    );
+    Ok(())
 }
 
 /// A new user namespace without maps could hold no process of ours. A joined one has its maps; some engines

@@ -1,0 +1,106 @@
+//! The flags of a bind mount, of which a user namespace may hold some fast: what is read-only on the host, say, is not
+//! made writable in there (mount_namespaces(7), "Restrictions on mount namespaces").
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::StatVfsMountFlags;
+
+use super::mount::set_attributes;
+use crate::plan::mounts::Attributes;
+
+const ACCESS_TIME: u64 = Attributes::ATIME_MASK | Attributes::NODIRATIME;
+
+/// Gives a detached bind mount its flags. Those of its source's that the plan neither names nor may clear stay.
+///
+/// `locked`: the mount is for a user namespace and the host opened it. The kernel, which locks what such a namespace
+/// takes over by itself, has not locked this one.
+///
+/// # Errors
+/// EPERM where a flag is to be cleared by name (`cleared`), or an access-time mode to be set, against a lock.
+pub fn set(tree: BorrowedFd<'_>, wanted: Attributes, cleared: u64, locked: bool) -> io::Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    if !locked {
+        match set_attributes(tree, wanted, false) {
+            // Something is locked.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            result => return result,
+        }
+    }
+    let source = rustix::fs::fstatvfs(tree)?.f_flag;
+    set_attributes(tree, keeping(wanted, cleared, attributes_of(source))?, false)
+}
+
+/// What is wanted, less what the source's locked flags forbid.
+fn keeping(wanted: Attributes, cleared: u64, source: u64) -> io::Result<Attributes> {
+    let names_access_time = wanted.clear & Attributes::ATIME_MASK != 0;
+    if source & cleared & Attributes::LOCKABLE != 0
+        || names_access_time && (wanted.set ^ source) & ACCESS_TIME != 0
+    {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    Ok(Attributes {
+        set: wanted.set & !ACCESS_TIME,
+        clear: wanted.clear & !(source & Attributes::LOCKABLE) & !ACCESS_TIME,
+    })
+}
+
+/// As attributes of mount_setattr(2).
+fn attributes_of(flags: StatVfsMountFlags) -> u64 {
+    let plain = [
+        (StatVfsMountFlags::RDONLY, Attributes::RDONLY),
+        (StatVfsMountFlags::NOSUID, Attributes::NOSUID),
+        (StatVfsMountFlags::NODEV, Attributes::NODEV),
+        (StatVfsMountFlags::NOEXEC, Attributes::NOEXEC),
+        (StatVfsMountFlags::NODIRATIME, Attributes::NODIRATIME),
+    ];
+    let set = plain.iter().filter(|(flag, _)| flags.contains(*flag));
+    let mode = if flags.contains(StatVfsMountFlags::NOATIME) {
+        Attributes::NOATIME
+    } else if flags.contains(StatVfsMountFlags::RELATIME) {
+        Attributes::RELATIME
+    } else {
+        Attributes::STRICTATIME
+    };
+    set.fold(mode, |all, (_, attribute)| all | attribute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RO: u64 = Attributes::RDONLY;
+
+    #[test]
+    fn locked_flags_stay_unless_cleared_by_name() {
+        let source = RO | Attributes::NODEV | Attributes::NOATIME;
+        let wanted = Attributes {
+            set: Attributes::NOSUID,
+            clear: Attributes::PLAIN & !Attributes::NOSUID,
+        };
+        let kept = keeping(wanted, 0, source).expect("allowed");
+        assert_eq!(kept.set, Attributes::NOSUID);
+        assert_eq!(kept.clear & source, 0);
+        assert_ne!(kept.clear & Attributes::NOSYMFOLLOW, 0, "which is never locked");
+        let error = keeping(wanted, RO, source).expect_err("locked");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        assert!(
+            keeping(wanted, Attributes::NOEXEC, source).is_ok(),
+            "not set there"
+        );
+    }
+
+    #[test]
+    fn a_locked_access_time_can_only_be_named_again() {
+        let named = |mode| Attributes {
+            set: mode,
+            clear: ACCESS_TIME,
+        };
+        let source = Attributes::NOATIME;
+        assert!(keeping(named(Attributes::RELATIME), 0, source).is_err());
+        let same = keeping(named(Attributes::NOATIME), 0, source).expect("the same");
+        assert_eq!((same.set & ACCESS_TIME, same.clear & ACCESS_TIME), (0, 0));
+    }
+}
