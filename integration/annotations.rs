@@ -13,11 +13,13 @@ pub fn tests() -> Vec<Test> {
     let ours = [
         test!(groups_of_the_caller_stay),
         test!(output_of_hooks_goes_to_files),
+        test!(output_of_hooks_goes_to_regular_files_only),
         test!(output_files_are_not_for_the_container),
         test!(receiver_of_seccomp_notifications),
         test!(unknown_syscall_fails_where_it_should),
         test!(receiver_of_the_pidfd),
         test!(process_runs_in_a_delegated_cgroup).unified(),
+        test!(mapped_root_owns_a_delegated_cgroup).unified(),
         test!(delegation_needs_v2).needs(crate::harness::Need::CgroupV1),
         test!(what_is_refused_is_named),
         test!(unknown_keys_are_warned_of),
@@ -93,6 +95,28 @@ fn output_of_hooks_goes_to_files(case: &Case) {
     }
     let relative = annotated(case, &["true"], json!({ "run.oci.hooks.stdout": "out" }));
     case.names(&relative.run().code_is(1), &["run.oci.hooks.stdout", "absolute"]);
+}
+
+fn output_of_hooks_goes_to_regular_files_only(case: &Case) {
+    let hook = json!([{ "path": "/bin/true" }]);
+    for (file, stage) in [
+        ("/dev/null", "prestart"),
+        (case.dir.to_str().expect("UTF-8"), "createRuntime"),
+    ] {
+        let container = case.container_with(&["true"], |config| {
+            config["annotations"] = json!({ "run.oci.hooks.stderr": file });
+            config["hooks"][stage] = hook.clone();
+        });
+        case.names(&container.run().code_is(1), &[file]);
+        case.nothing_left();
+    }
+    // Those that run in the container write elsewhere.
+    let container = case.container_with(&["true"], |config| {
+        config["annotations"] = json!({ "run.oci.hooks.stdout": case.path("none") });
+        config["hooks"]["startContainer"] = json!([{ "path": "/bin/true" }]);
+    });
+    container.run().ok();
+    assert!(!case.dir.join("none").exists());
 }
 
 fn output_files_are_not_for_the_container(case: &Case) {
@@ -184,6 +208,44 @@ fn process_runs_in_a_delegated_cgroup(case: &Case) {
     case.call(&["pause", &container.id]).ok();
     assert_eq!(container.status(), "paused");
     case.call(&["resume", &container.id]).ok();
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}
+
+fn mapped_root_owns_a_delegated_cgroup(case: &Case) {
+    use crate::harness::bundle::{add_mount, map_ids, set_namespace};
+    let container = case.container_with(&["sleep", "100"], |config| {
+        config["annotations"] = json!({ "run.oci.delegate-cgroup": "inner" });
+        set_namespace(config, "cgroup", None);
+        map_ids(config, 100_000);
+        // Read-only, and so not given to the container as a whole.
+        add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", &["ro"]);
+    });
+    std::os::unix::fs::chown(container.bundle.join("rootfs"), Some(100_000), Some(100_000)).expect("ours");
+    container.run_detached();
+    let line = fs::read_to_string(container.proc("cgroup")).expect("it runs");
+    assert!(line.trim_end().ends_with("/inner"), "{line}");
+    let own = container.proc("root/sys/fs/cgroup/inner");
+    use std::os::unix::fs::MetadataExt;
+    for (file, owner) in [
+        ("", 100_000),
+        ("cgroup.procs", 100_000),
+        ("cgroup.subtree_control", 100_000),
+        ("cgroup.max.depth", 0),
+    ] {
+        let found = fs::metadata(own.join(file)).expect("it is there").uid();
+        assert_eq!(found, owner, "{file}");
+    }
+    assert_eq!(fs::metadata(own.join("..")).expect("it is there").uid(), 0);
+    let of = |path: &str| fs::read_to_string(own.join(path)).expect("a file of the cgroup");
+    assert_eq!(of("cgroup.controllers"), of("../cgroup.controllers"));
+    // By the mapped root itself, on a mount that it can write to.
+    let script = "mount -t cgroup2 own /mnt && mkdir /mnt/inner/leaf && ls -d /mnt/inner/leaf && rmdir /mnt/inner/leaf \
+                  && ! mkdir /mnt/beside 2>/dev/null";
+    let output = container
+        .exec_with(&["--cap", "CAP_SYS_ADMIN"], &["sh", "-c", script])
+        .ok();
+    assert_eq!(output.stdout, "/mnt/inner/leaf\n");
     container.delete_with(&["--force"]).ok();
     case.nothing_left();
 }

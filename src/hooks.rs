@@ -87,7 +87,8 @@ impl Outputs {
     /// Opens what the annotations name, to append to it. What is made belongs to the runtime's user alone.
     ///
     /// # Errors
-    /// Those of open(2); `ENXIO` for a pipe that nobody reads, for which nothing waits.
+    /// Those of open(2); anything but a regular file: what is written to a pipe or a device can make hooks wait, or does
+    /// something on the host.
     pub fn open(wanted: &HookOutput) -> Result<Self, HookError> {
         let open = |path: &PathBuf| {
             OpenOptions::new()
@@ -96,8 +97,11 @@ impl Outputs {
                 .mode(0o600)
                 .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
                 .open(path)
-                // The hooks themselves may wait.
                 .and_then(|file| {
+                    if !file.metadata()?.is_file() {
+                        return Err(io::Error::other("not a regular file"));
+                    }
+                    // Not for the hooks.
                     rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
                     Ok(file)
                 })

@@ -165,10 +165,11 @@ impl Cgroup {
 
 impl Cgroup {
     /// Moves the container's first process, which is in the cgroup, to the one below that its plan delegates, made
-    /// for it. What the cgroup's limits are holds for that one as well.
+    /// for it; that one gets every controller that the container's has, and root of the container's user namespace as
+    /// its owner. What the cgroup's limits are holds for it as well, and its files of limits stay root's.
     ///
     /// # Errors
-    /// A directory that cannot be made, or a process that cannot be moved.
+    /// A directory that cannot be made or given away, or a process that cannot be moved.
     pub fn delegate(&self, plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
         let Some(below) = &plan.delegate else {
             return Ok(());
@@ -177,13 +178,13 @@ impl Cgroup {
         let path = tree.path.join(below);
         // With the cgroup goes all that is below it.
         tree::make(&path, &mut Vec::new())?;
-        let moved =
-            file::open_dir(&path).and_then(|dir| file::write(dir.as_fd(), "cgroup.procs", &pid.to_string()));
-        moved.map_err(|source| CgroupError::Io {
-            action: "move the process to",
-            path,
-            source,
-        })
+        let mut delegated = Tree::new(tree.controllers.clone(), path, tree.unified);
+        let moved = file::write(delegated.open()?, "cgroup.procs", &pid.to_string());
+        moved.map_err(|source| delegated.error("move the process to", source))?;
+        // Now: a cgroup with processes in it passes no controllers on.
+        v2::enable_controllers(&delegated.path)?;
+        plan.delegate_owner
+            .map_or(Ok(()), |owner| v2::give(&delegated, owner, plan.rootless))
     }
 }
 

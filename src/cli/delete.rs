@@ -21,7 +21,7 @@ pub struct Delete {
     force: bool,
 
     /// Take the name for an extended regular expression (regex(7)) and delete every container in whose name it is
-    /// found. What fails with one of them is a warning.
+    /// found. What fails with one of them is an error in the log; the others have their turn all the same.
     #[arg(long, short)]
     regex: bool,
 }
@@ -32,7 +32,9 @@ impl Delete {
         let context = invocation.context(&warn)?;
         let delete = |id: &str| container::delete(&context, id, self.force);
         if self.regex {
-            container::each_matching(&context, &self.container_id, delete)?;
+            container::each_matching(&context, &self.container_id, delete, |error| {
+                log.report(&error.into())
+            })?;
         } else {
             delete(&self.container_id)?;
         }

@@ -29,7 +29,7 @@ pub struct Kill {
     all: bool,
 
     /// Take the name for an extended regular expression (regex(7)) and signal every container in whose name it is
-    /// found. What fails with one of them is a warning.
+    /// found. What fails with one of them is an error in the log; the others have their turn all the same.
     #[arg(long, short)]
     regex: bool,
 }
@@ -40,7 +40,9 @@ impl Kill {
         let context = invocation.context(&warn)?;
         let kill = |id: &str| container::kill(&context, id, self.signal, self.all);
         if self.regex {
-            container::each_matching(&context, &self.container_id, kill)?;
+            container::each_matching(&context, &self.container_id, kill, |error| {
+                log.report(&error.into())
+            })?;
         } else {
             kill(&self.container_id)?;
         }

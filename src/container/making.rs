@@ -49,9 +49,9 @@ pub(super) fn notify(context: &Context<'_>, id: &str) -> Option<PathBuf> {
     wanted.then(|| Entry::notify_path(&context.root.join(id)))
 }
 
-/// Where hooks write, opened only where there are some.
+/// Where hooks write, opened only where there are some that do.
 pub(super) fn hook_outputs(plan: &Plan) -> Result<Outputs, Error> {
-    if plan.hooks.is_empty() {
+    if !plan.hooks.write_to_host() {
         return Ok(Outputs::default());
     }
     Ok(Outputs::open(&plan.hook_output)?)

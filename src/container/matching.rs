@@ -14,11 +14,12 @@ pub fn ids(context: &Context<'_>) -> Result<Vec<String>, Error> {
 }
 
 /// Does something to each container whose id an extended regular expression is found in, as crun. What fails with
-/// one is a warning: the others have their turn all the same.
+/// one is told to `failed`, and the others have their turn all the same.
 pub fn each_matching(
     context: &Context<'_>,
     expression: &str,
     act: impl Fn(&str) -> Result<(), Error>,
+    failed: impl Fn(Error),
 ) -> Result<(), Error> {
     let regex = Regex::new(expression).map_err(|problem| Error::Regex {
         expression: expression.to_owned(),
@@ -26,7 +27,7 @@ pub fn each_matching(
     })?;
     for id in ids(context)?.iter().filter(|id| regex.is_found_in(id)) {
         if let Err(error) = act(id) {
-            (context.warn)(&format!("container {id}: {}", crate::reason::chain(&error)));
+            failed(error);
         }
     }
     Ok(())

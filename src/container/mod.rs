@@ -177,6 +177,9 @@ pub enum Error {
         id: String,
         source: crate::state::Refused,
     },
+    /// The refusal names the container itself.
+    #[error(transparent)]
+    RefusedByName(crate::state::Refused),
     #[error(transparent)]
     Protect(#[from] crate::process::ProtectError),
     #[error(transparent)]

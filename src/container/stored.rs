@@ -60,7 +60,10 @@ pub(super) fn permitted(entry: &Entry, verb: Verb) -> Result<(Record, Status), E
 /// Names the container in a refusal.
 pub(super) fn refuse(id: &str) -> impl FnOnce(Refused) -> Error {
     let id = id.to_owned();
-    move |source| Error::Refused { id, source }
+    move |source| match source {
+        Refused::Delete { .. } | Refused::Events { .. } => Error::RefusedByName(source),
+        _ => Error::Refused { id, source },
+    }
 }
 
 /// The pidfd of the container's first process, if that is alive and the very same.

@@ -60,6 +60,9 @@ pub struct CgroupPlan {
     /// Below the container's cgroup, on v2: where the first process runs once it has its cgroup namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegate: Option<PathBuf>,
+    /// The host's id of the user to whom that one is given: root of the container's user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegate_owner: Option<u32>,
     /// The host's id of the user to whom a cgroup of v2 is given, so that the container may divide it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<u32>,
@@ -252,6 +255,7 @@ pub fn build(
         left_out,
         properties: Vec::new(),
         delegate: None,
+        delegate_owner: None,
         owner: None,
     })
 }
@@ -281,6 +285,7 @@ pub fn none(
         left_out: None,
         properties: Vec::new(),
         delegate: None,
+        delegate_owner: None,
         owner: None,
     })
 }

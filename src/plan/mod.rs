@@ -246,8 +246,20 @@ fn cgroup_plan(
         return Err(CgroupPlanError::DelegateV1.into());
     }
     plan.delegate.clone_from(&asked.delegate_cgroup);
+    plan.delegate_owner = mapped(spec, 0).filter(|_| plan.delegate.is_some());
     plan.owner = cgroup_owner(spec).filter(|_| mode == CgroupMode::V2);
     Ok(plan)
+}
+
+/// The host's id of a user of the container, where that has a user namespace with a map of its own.
+fn mapped(spec: &Spec, user: u32) -> Option<u32> {
+    let map = spec
+        .config
+        .linux
+        .uid_mappings()
+        .iter()
+        .find(|map| map.maps(user))?;
+    map.host.checked_add(user - map.container)
 }
 
 /// Who is to own the cgroup, by the rules of the runtime spec (config-linux.md, "Cgroup ownership"): the user of the
@@ -272,8 +284,7 @@ fn cgroup_owner(spec: &Spec) -> Option<u32> {
         return None;
     }
     let user = config.process.as_ref().map_or(0, |process| process.user.uid);
-    let map = linux.uid_mappings().iter().find(|map| map.maps(user))?;
-    map.host.checked_add(user - map.container)
+    mapped(spec, user)
 }
 
 fn hooks(hooks: &model::Hooks) -> Hooks {
@@ -310,17 +321,17 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Whether `create` and `start` have none to run.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there are some, of those that `create` and `start` run, that write to files of the host where the
+    /// annotations name some ([`HookOutput`]): all but those that run in the container.
+    pub fn write_to_host(&self) -> bool {
         [
             &self.prestart,
             &self.create_runtime,
             &self.create_container,
-            &self.start_container,
             &self.poststart,
         ]
         .iter()
-        .all(|list| list.is_empty())
+        .any(|list| !list.is_empty())
     }
 }
 

@@ -28,6 +28,9 @@ pub const CONTAINER_TYPES: [&str; 2] = [
     "io.kubernetes.cri-o.ContainerType",
 ];
 
+/// Which pod's sandbox it is, as each of the two says with [`CONTAINER_TYPES`], in the same order.
+const SANDBOX_IDS: [&str; 2] = ["io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"];
+
 /// All of the above but the last: how a container is run. What a guest is given besides: [`guest_options::ALL`].
 pub const ALL: [&str; 3] = [VARIANT, WORKLOAD, HANDLER];
 
@@ -98,9 +101,11 @@ pub fn workload(
         Some(other) => return Err(unknown(WORKLOAD, other, &["native", "wasm", "auto"])),
         None => None,
     };
-    let sandbox = CONTAINER_TYPES
-        .iter()
-        .any(|key| annotations.get(*key).is_some_and(|kind| kind == "sandbox"));
+    let sandbox = CONTAINER_TYPES.iter().zip(SANDBOX_IDS).any(|(key, id)| {
+        annotations.get(*key).is_some_and(|kind| kind == "sandbox")
+            // Alone it must not turn off what the runtime's name promises: images have annotations as well.
+            && (!wasm_required || annotations.contains_key(id))
+    });
     if sandbox && chosen.is_none() {
         // What the pod's annotations or its runtime's name say is about its containers.
         return Ok(Workload::Native);
@@ -196,7 +201,15 @@ mod tests {
                 decide(&[(key, "container"), (HANDLER, "wasm")]).unwrap(),
                 Workload::Wasm
             );
-            let annotations = BTreeMap::from([(key.to_owned(), "sandbox".to_owned())]);
+        }
+        for (key, id) in CONTAINER_TYPES.into_iter().zip(SANDBOX_IDS) {
+            let mut annotations = BTreeMap::from([(key.to_owned(), "sandbox".to_owned())]);
+            assert_eq!(
+                workload(&annotations, true).unwrap(),
+                Workload::Wasm,
+                "{key} alone"
+            );
+            annotations.insert(id.to_owned(), "0a1b".to_owned());
             assert_eq!(workload(&annotations, true).unwrap(), Workload::Native);
         }
         assert_eq!(

@@ -18,7 +18,8 @@ pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 pub const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
 /// The same for their standard error.
 pub const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
-/// Path below the container's cgroup (v2) in which the first process runs, and which nobody limits.
+/// Path below the container's cgroup (v2) in which the first process runs, and which it may divide. Limits are those of
+/// the container's cgroup, and hold below it.
 pub const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
 /// Absolute path on the host of the unix socket that gets the descriptor of a notifying filter, where
 /// `linux.seccomp.listenerPath` names none.

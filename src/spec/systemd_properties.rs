@@ -11,8 +11,15 @@ use super::annotations::AnnotationError;
 pub const PREFIX: &str = "org.systemd.property.";
 
 /// What makes the scope the container's: where it is and who is in it. An image that could change these would
-/// leave the cgroup, and so the limits, that its engine has chosen.
-const OURS: [&str; 4] = ["Delegate", "DelegateSubgroup", "PIDs", "Slice"];
+/// leave the cgroup, and so the limits, that its engine has chosen; without controllers no limit would hold.
+const OURS: [&str; 6] = [
+    "Delegate",
+    "DelegateControllers",
+    "DelegateSubgroup",
+    "DisableControllers",
+    "PIDs",
+    "Slice",
+];
 
 const MICROSECONDS: u64 = 1_000_000;
 
@@ -431,7 +438,7 @@ mod tests {
 
     #[test]
     fn names_are_letters_and_not_ours() {
-        for wrong in ["Xo", "Number1", "A name", "", "Slice", "PIDs", "Delegate"] {
+        for wrong in ["Xo", "Number1", "A name", ""].iter().chain(&OURS) {
             let error = one(wrong, "1").unwrap_err().to_string();
             assert!(error.contains(&format!("{PREFIX}{wrong}")), "{error}");
         }
