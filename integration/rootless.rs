@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::bundle::add_mount;
+use crate::harness::bundle::{add_mount, remove_namespace};
 use crate::harness::command::eventually;
 use crate::harness::facts::{MOUNT_TREE, find_program, user_with_systemd};
 use crate::harness::{Case, Container, Need, Output, Test, guest, test};
@@ -32,6 +32,7 @@ pub fn tests() -> Vec<Test> {
             .unified()
             .covers(&["linux.cgroupsPath", "linux.resources.unified"]),
         test!(limits_that_are_nothing_need_no_cgroup),
+        test!(neither_cgroup_nor_pid_namespace_is_warned_of).runc_from(2, "the warning"),
         test!(kill_all_without_a_cgroup).wrun_only("runc knows a container's processes by its cgroup alone"),
         test!(wasm).wrun_only("runc runs no Wasm"),
         test!(large_wasm).wrun_only("runc runs no Wasm"),
@@ -153,6 +154,32 @@ fn run(case: &Case) {
     assert_eq!([words[0], words[1]], ["0", "0"], "{output}");
     assert_eq!(words[3..], ["0", &USER.to_string(), "1"], "{output}");
     case.nothing_left();
+}
+
+fn neither_cgroup_nor_pid_namespace_is_warned_of(case: &Case) {
+    let user = User::new(case);
+    for shared in [false, true] {
+        let container = user.container(&["true"], |config| {
+            if !shared {
+                return;
+            }
+            remove_namespace(config, "pid");
+            // Who shares the pid namespace may mount no proc of his own.
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            let proc = mounts.iter_mut().find(|mount| mount["destination"] == "/proc");
+            *proc.expect("one") = json!({
+                "destination": "/proc", "type": "bind", "source": "/proc",
+                "options": ["rbind", "nosuid", "nodev", "noexec"],
+            });
+        });
+        let output = user
+            .call(&["run", "--bundle", &container.bundle(), &container.id])
+            .ok();
+        let warned = output
+            .stderr
+            .contains("Such configuration is strongly discouraged");
+        assert_eq!(warned, shared, "{output}");
+    }
 }
 
 /// A container without a cgroup is in that of its caller.

@@ -128,6 +128,16 @@ impl<'a> Making<'a> {
         }
         self.cgroup.make(&self.plan.cgroup).map_err(Error::MakeCgroup)?;
         self.cgroup_made = true;
+        if self.host.rootless()
+            && self.cgroup.placement().paths.is_empty()
+            && !self.plan.namespaces.is_new(Kind::Pid)
+        {
+            // The words are those that runc's users know.
+            (self.context.warn)(
+                "there is neither a cgroup nor a pid namespace by which all processes of this rootless container \
+                 could be found and ended. Such configuration is strongly discouraged",
+            );
+        }
         // After the cgroup: its copy of config.json is also the sign that the cgroup is this container's.
         self.entry.write_config(self.bundle.config())?;
         if let (Some(plan), Some(group)) = (&self.plan.rdt, rdt) {
