@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         test!(terminal_in_the_foreground),
         test!(cgroup_flag).needs(Need::CgroupV1),
         test!(cgroup_flag_with_an_unknown_controller),
+        test!(cgroup_that_takes_no_process_is_named).needs(Need::CgroupV2),
         test!(apparmor_flag).needs(Need::AppArmor),
         test!(process_label_flag).needs(Need::Selinux),
         test!(ignore_paused_flag),
@@ -329,6 +330,26 @@ fn cgroup_flag(case: &Case) {
     assert!(!missing.status.success(), "{missing}");
     for words in ["adding pid", "/none/cgroup.procs: no such file"] {
         assert!(missing.stderr.contains(words), "{missing}");
+    }
+}
+
+/// What has controllers below it has no processes (cgroups(7), "no internal processes" rule).
+fn cgroup_that_takes_no_process_is_named(case: &Case) {
+    let container = sleeper(case);
+    let groups = leaks::cgroups(&container.id);
+    let own = groups.first().expect("its cgroup");
+    let inner = own.join("inner");
+    fs::create_dir(&inner).expect("a cgroup inside");
+    fs::write(inner.join("cgroup.procs"), container.pid().to_string()).expect("moved");
+    fs::write(own.join("cgroup.subtree_control"), "+memory").expect("a controller below");
+    let output = container.exec_with(&["--cgroup", "/"], &["true"]);
+    assert!(!output.status.success(), "{output}");
+    for words in [
+        " adding pid ",
+        " to cgroups",
+        "/cgroup.procs: device or resource busy",
+    ] {
+        assert!(output.stderr.contains(words), "{output}");
     }
 }
 

@@ -188,7 +188,8 @@ impl Birth<'_> {
         keep.extend((3..3 + self.preserve_fds + self.listen_fds).map(u32::cast_signed));
         // The container's filter may refuse either call; then there is no `exec` before the start.
         if crate::sys::exec::close_all_but(&keep).is_ok() {
-            crate::sys::memory::forget_environment();
+            // Which the program will get, see `workload::native`.
+            crate::sys::memory::forget_environment("LISTEN_FDNAMES");
             let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
         }
     }

@@ -13,6 +13,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use nix::unistd::Pid;
 use rustix::process::{WaitId, WaitIdOptions};
@@ -30,6 +31,8 @@ pub enum SpawnError {
     Join(#[from] JoinError),
     #[error("cannot make a process in new namespaces ({0})")]
     Clone(String, #[source] io::Error),
+    #[error("error adding pid of the new process to cgroups {}/cgroup.procs", .0.display())]
+    Busy(PathBuf, #[source] io::Error),
     #[error("the process that enters the namespaces failed")]
     Intermediate(#[source] ChannelError),
     #[error("the process that enters the namespaces failed: {0}")]
@@ -190,6 +193,11 @@ fn fail(theirs: &Channel, error: &SpawnError) -> ! {
 
 fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, SpawnError> {
     clone3(flags, cgroup).map_err(|source| {
+        if let (Some(cgroup), Some(libc::EBUSY)) = (cgroup, source.raw_os_error()) {
+            // Only for the error's text: the kernel knows the directory by its descriptor.
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", cgroup.as_raw_fd()));
+            return SpawnError::Busy(path.unwrap_or_default(), source);
+        }
         let kinds: Vec<&str> = Kind::ALL
             .iter()
             .filter(|kind| flags & kind.flag() != 0)

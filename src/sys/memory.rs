@@ -1,15 +1,15 @@
 //! Giving memory back to the kernel, and what must not be read in it.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 unsafe extern "C" {
     /// environ(7).
     static mut environ: *mut *mut c_char;
 }
 
-/// Overwrites the environment that the process was started with, also where /proc/PID/environ shows it. To be called
-/// while there is one thread; nobody may ask for a variable afterwards.
-pub fn forget_environment() {
+/// Overwrites the environment that the process was started with, but for the variable `kept`, also where
+/// /proc/PID/environ shows it. To be called while there is one thread; nobody may ask for another variable afterwards.
+pub fn forget_environment(kept: &str) {
     // SAFETY: reads one pointer, which no other thread changes.
     let mut entry = unsafe { environ };
     if entry.is_null() {
@@ -21,10 +21,15 @@ pub fn forget_environment() {
         if text.is_null() {
             return;
         }
-        // SAFETY: every entry of the list is a C string.
-        let length = unsafe { libc::strlen(text) };
-        // SAFETY: these bytes are the string's, which lies on our own stack's end, writable, and which nobody borrows.
-        unsafe { text.write_bytes(0, length) };
+        // SAFETY: every entry of the list is a C string, and nobody writes to it while this borrow lives.
+        let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+        let name = bytes.split(|byte| *byte == b'=').next().unwrap_or_default();
+        if name != kept.as_bytes() {
+            let length = bytes.len();
+            // SAFETY: these bytes are the string's, which lies at our own stack's end, writable, and which nobody borrows
+            // any more.
+            unsafe { text.write_bytes(0, length) };
+        }
         // SAFETY: it was not the last one.
         entry = unsafe { entry.add(1) };
     }
