@@ -63,6 +63,7 @@ impl Child {
             match self.channel.receive() {
                 Ok((Message::Console, Some(fd))) => master = hand_over(fd, service.console)?,
                 Ok((Message::MapIds { index }, Some(tree))) => self.map_ids(service, index, tree.as_fd())?,
+                Ok((Message::Procfs, Some(mount))) => drop(mount),
                 Ok((Message::RunHooks, None)) => self.run_hooks(service)?,
                 Ok((Message::Module { name, export }, Some(file))) => {
                     self.provide(service, file, &name, export.as_deref())?;

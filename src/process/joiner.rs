@@ -190,7 +190,12 @@ impl Joiner<'_> {
         rustix::process::setsid().map_err(step("start a session"))?;
         let proc_self = match host_proc {
             Some(proc) => own_proc::open_in(proc.as_fd()).map_err(step("open /proc/self"))?,
-            None => own_proc::make().map_err(step("make a procfs of the container's pid namespace"))?,
+            None => {
+                let (proc_self, mount) =
+                    own_proc::make().map_err(step("make a procfs of the container's pid namespace"))?;
+                self.channel.send_with(&Message::Procfs, mount.as_fd())?;
+                proc_self
+            }
         };
         self.spawn.enter_rest()?;
         let user_namespace = exec.namespaces.contains(&Kind::User);

@@ -37,11 +37,12 @@ pub(super) fn open_in(proc: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// In a procfs made for this, of our own pid namespace: whoever gets hold of it finds there the processes of that, and
-/// nothing else. It is mounted nowhere.
+/// nothing else. It is mounted nowhere. The second descriptor is of its mount, and not needed any more; but whoever closes
+/// the last of it waits for the kernel to take the mount apart, which somebody else may do meanwhile.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN of the namespace; in a user namespace also where parts of its procfs are covered.
-pub(super) fn make() -> io::Result<OwnedFd> {
+pub(super) fn make() -> io::Result<(OwnedFd, OwnedFd)> {
     let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "subset", "pid")?;
     rustix::mount::fsconfig_create(&context)?;
@@ -49,7 +50,7 @@ pub(super) fn make() -> io::Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    open_in(mount.as_fd())
+    Ok((open_in(mount.as_fd())?, mount))
 }
 
 fn checked(directory: OwnedFd) -> io::Result<OwnedFd> {

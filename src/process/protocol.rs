@@ -57,6 +57,8 @@ pub enum Message {
     Cloned {
         pid: i32,
     },
+    /// With a mount for the parent to close, see [`super::own_proc::make`].
+    Procfs,
     /// With the master of the container's terminal.
     Console,
     /// With the entry point's file. `name` is as the guest's argv has it.
