@@ -1,6 +1,9 @@
 //! `doctor`: that it says what is true, on this machine as it is and on one from which a test has taken something.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -16,6 +19,10 @@ pub fn tests() -> Vec<Test> {
         ours(test!(without_network_namespaces)),
         ours(test!(without_a_cache)),
         ours(test!(an_engine_that_calls_nothing)).needs(Need::Docker),
+        ours(test!(a_user_s_engines_are_root_s)).needs(Need::Docker),
+        ours(test!(a_disabled_plugin_is_told)).needs(Need::Containerd),
+        ours(test!(a_hidden_temporary_directory)),
+        ours(test!(nowhere_to_try)),
         ours(test!(nothing_is_left)),
     ]
 }
@@ -114,31 +121,113 @@ fn without_a_capability(case: &Case) {
     );
 }
 
-fn without_root(case: &Case) {
-    use std::os::unix::fs::{PermissionsExt, chown};
+/// A home of the user nobody, and a copy of the program that he may execute.
+fn nobody(case: &Case) -> (PathBuf, PathBuf) {
     let home = case.dir.join("home");
     fs::create_dir(&home).expect("a directory");
     chown(&home, Some(65_534), Some(65_534)).expect("chown");
     let wrun = case.dir.join("wrun");
     fs::copy(&case.runtime.path, &wrun).expect("a copy, which others may execute");
     fs::set_permissions(&wrun, PermissionsExt::from_mode(0o755)).expect("it is ours");
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
-    command.arg(&wrun).args(["doctor", "--format", "json"]);
+    (home, wrun)
+}
+
+/// `doctor` as the user nobody, after what the shell command `before` does as root.
+#[track_caller]
+fn examine_as_nobody(case: &Case, before: &str) -> Vec<Value> {
+    let (home, wrun) = nobody(case);
+    let script = format!(
+        "mount --make-rprivate / && {before} && \
+         exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$0\" doctor --format json"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).arg(&wrun);
     command
         .env("HOME", &home)
         .env("XDG_RUNTIME_DIR", &home)
+        .env_remove("XDG_CONFIG_HOME")
         .env_remove("WRUN_CACHE_DIR");
-    let findings = case
-        .finish(command)
-        .ok()
-        .json()
-        .as_array()
-        .expect("a list")
-        .clone();
+    let findings = case.finish(command).ok().json();
+    findings.as_array().expect("a list").clone()
+}
+
+fn without_root(case: &Case) {
+    let findings = examine_as_nobody(case, "true");
     assert_eq!(finding(&findings, "native")["state"], "ok");
     assert_eq!(finding(&findings, "Wasm")["state"], "ok");
     assert_eq!(finding(&findings, "subordinate user ids")["state"], "limited");
+}
+
+/// A caller's umask hides nothing from the container, and his TMPDIR may be of another user.
+fn a_hidden_temporary_directory(case: &Case) {
+    let findings = examine_as_nobody(case, "umask 077 && export TMPDIR=/root");
+    assert_eq!(finding(&findings, "native")["state"], "ok", "{findings:#?}");
+    assert_eq!(finding(&findings, "Wasm")["state"], "ok");
+    let wrapper = ["sh", "-c", "umask 077 && exec \"$@\"", "x"];
+    let (_, findings) = examine(case, &wrapper);
+    assert_eq!(
+        finding(&findings, "user namespace")["state"],
+        "ok",
+        "{findings:#?}"
+    );
+}
+
+/// That nothing could be tried does not mean that no container runs.
+fn nowhere_to_try(case: &Case) {
+    let script = "mount --make-rprivate / && for dir in /tmp /var/tmp /run; do \
+        mount --bind $dir $dir && mount -o remount,bind,noexec $dir; done && exec \"$@\"";
+    let mut command = case.command_under(
+        &["unshare", "-m", "sh", "-c", script, "x"],
+        &["doctor", "--format", "json"],
+    );
+    command.env_remove("TMPDIR").env_remove("XDG_RUNTIME_DIR");
+    let findings = case.finish(command).json();
+    let findings = findings.as_array().expect("a list");
+    let native = finding(findings, "native");
+    assert_eq!(native["state"], "limited", "{native}");
+    assert!(
+        !findings.iter().any(|it| it["check"] == "memory limit"),
+        "{findings:#?}"
+    );
+}
+
+/// What root's daemon runs a user can see, and a file of his own would be read by nobody.
+fn a_user_s_engines_are_root_s(case: &Case) {
+    let docker = |case: &Case, text: &str| {
+        let _ = fs::remove_dir_all(case.dir.join("home")); // Of the call before.
+        let findings = examine_as_nobody(
+            case,
+            &format!(
+                "mkdir -p /etc/docker && mount -t tmpfs none /etc/docker && \
+                 printf %s '{text}' > /etc/docker/daemon.json"
+            ),
+        );
+        finding(&findings, "Docker").clone()
+    };
+    let wrun = case.dir.join("wrun");
+    let known = format!(
+        "{{\"runtimes\": {{\"wrun\": {{\"path\": \"{}\"}}}}}}",
+        wrun.display()
+    );
+    let found = docker(case, &known);
+    assert_eq!(found["state"], "ok", "{found}");
+    let found = docker(case, "{}");
+    assert_eq!(found["mend"], "sudo wrun install docker", "{found}");
+}
+
+fn a_disabled_plugin_is_told(case: &Case) {
+    let script = "mount --make-rprivate / && mkdir -p /etc/containerd && mount -t tmpfs none /etc/containerd && \
+        \"$0\" install containerd --no-check && \
+        sed -i 's/^version = 2$/&\\ndisabled_plugins = [\"cri\"]/' /etc/containerd/config.toml && exec \"$0\" doctor";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(&case.runtime.path);
+    let output = case.finish(command).ok();
+    assert!(
+        output
+            .stdout
+            .contains("names wrun, but: It disables containerd's CRI plugin"),
+        "{output}"
+    );
 }
 
 /// In a user namespace of its own a user may take away what follows.

@@ -51,6 +51,14 @@ pub use room::Room;
 pub use stats::Stats;
 use tree::Tree;
 
+/// Whether systemd can be asked for cgroups: the host's, or that of the calling user.
+///
+/// # Errors
+/// Why its bus does not answer.
+pub fn bus_answers(user: bool) -> Result<(), BusError> {
+    dbus::Bus::connect(user).map(drop)
+}
+
 /// A container's cgroup in all trees of the host.
 #[derive(Debug)]
 pub struct Cgroup {

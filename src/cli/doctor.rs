@@ -11,8 +11,8 @@ use crate::host::Host;
 
 /// Tell what this host lacks for containers, what that costs, and how to mend it.
 ///
-/// Everything is tried: containers of a few bytes are run that ask for limits, namespaces and the like, and what is
-/// said of the kernel, cgroups, rights and engines is looked up where it is. It holds for the user who calls. Each
+/// Containers of a few bytes are run that ask for limits, namespaces and the like, and the kernel's calls are made; what
+/// is said of cgroups, rights and engines is looked up where it is. It holds for the user who calls. Each
 /// check ends as `ok`, as `limited` (containers run, but not with all that they may ask for) or as `missing` (no
 /// container runs, or none of one kind). The exit code is 1 where something is missing.
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,5 @@
 //! Control groups: which there are, which of them are ours to use, and who makes them.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::{Check, Surroundings, Verdict, check};
@@ -100,6 +99,13 @@ fn own_group() -> Option<PathBuf> {
     group.is_dir().then_some(group)
 }
 
+/// The cgroup of the calling user's own systemd, in which it makes scopes for his containers (user@.service(5)).
+fn user_s_group(here: &Surroundings) -> Option<PathBuf> {
+    let id = here.host.euid;
+    let group = Path::new(TOP).join(format!("user.slice/user-{id}.slice/user@{id}.service"));
+    (here.host.systemd() && group.is_dir()).then_some(group)
+}
+
 /// Whether a user's containers can be given cgroups (cgroups(7), delegation), and how many processes there may be.
 fn own(here: &Surroundings) -> Option<Verdict> {
     if !here.host.unified_cgroup() {
@@ -115,21 +121,33 @@ fn own(here: &Surroundings) -> Option<Verdict> {
             "raise TasksMax= of the unit that the engine runs in",
         ));
     }
-    let delegated = read(group.join("cgroup.controllers"));
     if !here.host.rootless() {
         return Some(Verdict::ok(group.display().to_string()));
     }
+    // A scope of the user's systemd is no child of the session that we are in.
+    let systemd = user_s_group(here);
+    let group = systemd.clone().unwrap_or(group);
+    let how = if systemd.is_some() {
+        ", with --systemd-cgroup"
+    } else {
+        ""
+    };
     let writable = rustix::fs::access(&group, rustix::fs::Access::WRITE_OK).is_ok();
+    let delegated = read(group.join("cgroup.controllers"));
     let lacking: Vec<&str> = WANTED
         .into_iter()
         .filter(|name| !delegated.split_whitespace().any(|own| own == *name))
         .collect();
     Some(if writable && lacking.is_empty() {
-        Verdict::ok(format!("{} is ours", group.display()))
+        Verdict::ok(format!("{} is ours{how}", group.display()))
     } else {
         Verdict::limited(
             match writable {
-                true => format!("{} is ours, without {}", group.display(), lacking.join(", ")),
+                true => format!(
+                    "{} is ours{how}, but without {}",
+                    group.display(),
+                    lacking.join(", ")
+                ),
                 false => format!("{} is not ours", group.display()),
             },
             "limits need --systemd-cgroup, and work for delegated controllers only",
@@ -144,49 +162,36 @@ fn systemd(here: &Surroundings) -> Option<Verdict> {
             "not the init of this host: --systemd-cgroup cannot be used, and engines use cgroupfs",
         ));
     }
-    let system = PathBuf::from("/run/dbus/system_bus_socket");
-    let session = || {
-        let named = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok();
-        let named = named
-            .as_deref()
-            .and_then(|address| address.strip_prefix("unix:path="))
-            .map(PathBuf::from);
-        named.or_else(|| Some(PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?).join("bus")))
-    };
-    let socket = if here.host.rootless() {
-        session()
-    } else {
-        Some(system)
-    };
-    let package = if here.host.rootless() {
-        "dbus-user-session, and a login session"
-    } else {
-        "dbus"
-    };
-    let cost = "--systemd-cgroup, which Docker and Kubernetes use on such a host, does not work";
-    Some(match socket.as_ref().map(UnixStream::connect) {
-        Some(Ok(_)) => Verdict::ok("its bus answers"),
-        // Root may speak to systemd without a bus between.
-        Some(Err(_)) if !here.host.rootless() && UnixStream::connect("/run/systemd/private").is_ok() => {
-            Verdict::ok("there is no bus; systemd itself answers")
-        }
-        Some(Err(error)) => {
-            let path = socket.map(|path| path.display().to_string()).unwrap_or_default();
-            Verdict::limited(format!("{path}: {error}"), cost, format!("the package {package}"))
-        }
-        None => Verdict::limited("no bus of the user", cost, format!("the package {package}")),
+    let user = here.host.rootless();
+    Some(match crate::cgroup::bus_answers(user) {
+        Ok(()) => Verdict::ok("answers"),
+        Err(error) => Verdict::limited(
+            crate::process::chain(&error),
+            "--systemd-cgroup, which Docker and Kubernetes use on such a host, does not work",
+            match user {
+                true => "the package dbus-user-session, and a login session",
+                false => "the package dbus",
+            },
+        ),
     })
+}
+
+/// What there is at the top of the one tree, and below that: in a cgroup namespace the top is a group like others,
+/// while the root of all has hardly any files.
+fn first_groups() -> Vec<PathBuf> {
+    let below = std::fs::read_dir(TOP).into_iter().flatten().flatten();
+    let below = below
+        .map(|entry| entry.path())
+        .filter(|path| path.join("cgroup.procs").exists());
+    std::iter::once(PathBuf::from(TOP)).chain(below).collect()
 }
 
 fn swap(here: &Surroundings) -> Option<Verdict> {
     let there = if here.host.unified_cgroup() {
-        // The root has no such file; every other group of the memory controller has.
-        let groups = std::fs::read_dir(TOP).ok()?.flatten().map(|entry| entry.path());
-        let mut groups = groups
-            .filter(|group| group.join("memory.max").exists())
-            .peekable();
-        groups.peek()?;
-        groups.any(|group| group.join("memory.swap.max").exists())
+        let mut groups = first_groups();
+        groups.retain(|group| group.join("memory.max").exists());
+        groups.first()?;
+        groups.iter().any(|group| group.join("memory.swap.max").exists())
     } else {
         let (place, _) = hierarchies()
             .into_iter()
@@ -207,10 +212,13 @@ fn swap(here: &Surroundings) -> Option<Verdict> {
 /// By which containers are paused, and on v1 killed without loss.
 fn freezer(here: &Surroundings) -> Option<Verdict> {
     let there = if here.host.unified_cgroup() {
-        let groups = std::fs::read_dir(TOP).ok()?.flatten();
-        groups
-            .map(|group| group.path())
-            .any(|group| group.join("cgroup.freeze").exists())
+        let groups = first_groups();
+        let there = groups.iter().any(|group| group.join("cgroup.freeze").exists());
+        // The root of all alone tells nothing.
+        if !there && groups.len() == 1 {
+            return None;
+        }
+        there
     } else {
         hierarchies()
             .iter()

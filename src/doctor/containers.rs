@@ -40,22 +40,28 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Runs the native program in a container that `edit` has changed.
 fn tried(here: &Surroundings, edit: impl FnOnce(&mut Value, &Path)) -> Result<(), String> {
-    said(trial::run_with(&here.program, Guest::Native, &here.host, edit))
+    trial::run_with(&here.program, Guest::Native, &here.host, &[], edit).map_err(reason_of)
 }
 
 /// Why it did not run, without what the error says besides.
-fn said(result: Result<(), TrialError>) -> Result<(), String> {
-    result.map_err(|error| match error {
+fn reason_of(error: TrialError) -> String {
+    match error {
         TrialError::Failed { reason, .. } => reason,
         other => crate::process::chain(&other),
-    })
+    }
 }
 
 fn native(here: &Surroundings) -> Option<Verdict> {
-    Some(match tried(here, |_, _| {}) {
+    Some(match trial::run(&here.program, Guest::Native, &here.host) {
         Ok(()) => Verdict::ok("a container has run"),
-        Err(reason) => Verdict::missing(
-            reason,
+        // Which says nothing of containers.
+        Err(error @ TrialError::Prepare { .. }) => Verdict::limited(
+            crate::process::chain(&error),
+            "what containers may ask for was not tried",
+            "TMPDIR of a directory where the caller may write and execute programs",
+        ),
+        Err(error) => Verdict::missing(
+            reason_of(error),
             "no container runs",
             "see what else is missing or limited below",
         ),
@@ -63,28 +69,36 @@ fn native(here: &Surroundings) -> Option<Verdict> {
 }
 
 fn wasm(here: &Surroundings) -> Option<Verdict> {
-    Some(match said(trial::run(&here.program, Guest::Wasm, &here.host)) {
-        Ok(()) => Verdict::ok("a container has run"),
-        Err(reason) => Verdict::missing(
-            reason,
-            "no Wasm container runs",
-            "see the cache of compiled code below: it must be on a file system without noexec, and SELinux must allow \
+    Some(
+        match trial::run(&here.program, Guest::Wasm, &here.host).map_err(reason_of) {
+            Ok(()) => Verdict::ok("a container has run"),
+            Err(reason) => Verdict::missing(
+                reason,
+                "no Wasm container runs",
+                "see the cache of compiled code below: it must be on a file system without noexec, and SELinux must allow \
              execmem",
-        ),
-    })
+            ),
+        },
+    )
 }
 
 fn limit(here: &Surroundings, controller: &str, resources: Value) -> Option<Verdict> {
-    let result = tried(here, |config, _| config["linux"]["resources"] = resources);
-    Some(match result {
-        Ok(()) => Verdict::ok("holds"),
+    // A user can only have them of his own systemd.
+    let user_s = here.host.rootless() && here.host.unified_cgroup() && here.host.systemd();
+    let options: &[&str] = if user_s { &["--systemd-cgroup"] } else { &[] };
+    let result = trial::run_with(&here.program, Guest::Native, &here.host, options, |config, _| {
+        config["linux"]["resources"] = resources;
+    });
+    Some(match result.map_err(reason_of) {
+        Ok(()) if user_s => Verdict::ok("a container with one has run, with --systemd-cgroup"),
+        Ok(()) => Verdict::ok("a container with one has run"),
         Err(reason) => Verdict::limited(
             reason,
             "containers with this limit do not start",
             match here.host.rootless() {
                 true => format!(
                     "have systemd delegate the controller {controller}: Delegate=yes for user@.service, cgroup v2, \
-                     and --systemd-cgroup"
+                     and a login session"
                 ),
                 false => format!("mount the cgroup controller {controller}, or boot with cgroup v2"),
             },
@@ -147,7 +161,9 @@ fn id_mapped_mounts(here: &Surroundings) -> Option<Verdict> {
     if here.host.rootless() {
         return None;
     }
+    let mut place = String::new();
     let result = tried(here, |config, bundle| {
+        place = bundle.parent().unwrap_or(bundle).display().to_string();
         let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
         let mount = json!({
             "destination": "/mapped", "type": "bind", "source": bundle.join("rootfs"), "options": ["bind"],
@@ -159,7 +175,7 @@ fn id_mapped_mounts(here: &Surroundings) -> Option<Verdict> {
             .for_each(|mounts| mounts.push(mount.clone()));
     });
     Some(match result {
-        Ok(()) => Verdict::ok(format!("work on {}", std::env::temp_dir().display())),
+        Ok(()) => Verdict::ok(format!("work in {place}")),
         Err(reason) => Verdict::limited(
             reason,
             "containers that map the ids of a mount do not run (hostUsers: false in Kubernetes, Podman's idmap)",

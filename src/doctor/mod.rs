@@ -1,6 +1,6 @@
-//! What this host lacks for containers, what that costs and how to mend it. Everything is tried rather than guessed
-//! from versions: most checks run a container (`trial`) or make the call in question in a child. Must change nothing
-//! that stays, but the cache of compiled code, which a Wasm container makes.
+//! What this host lacks for containers, what that costs and how to mend it. Nothing is guessed from
+//! versions: checks run a container (`trial`), make the call in question in a child, or look where the kernel, systemd and
+//! engines say it. Must change nothing that stays, but the cache of compiled code, which a Wasm container makes.
 
 mod cgroups;
 mod containers;
@@ -118,13 +118,13 @@ pub fn examine(surroundings: &Surroundings) -> Vec<Finding> {
     let checks = lists.into_iter().flatten();
     checks
         .filter_map(|check| {
-            // Where none runs at all, none tells what it is that one more wish would cost.
+            // Where none runs at all, or none was tried, none tells what it is that one more wish would cost.
             if none_runs && check.area == containers::AREA {
                 return None;
             }
             let verdict = (check.probe)(surroundings)?;
             none_runs |= (check.area, check.name) == (containers::AREA, containers::NATIVE)
-                && verdict.state == State::Missing;
+                && verdict.state != State::Ok;
             Some(Finding {
                 area: check.area,
                 check: check.name,

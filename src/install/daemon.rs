@@ -35,7 +35,9 @@ pub(super) fn accepts(engine: Engine, config: &Path, new: &Path, default: bool) 
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().rfind(|line| !line.trim().is_empty());
             // It is not yet where it would be.
-            let reason = last.unwrap_or_default().replace(&*new.to_string_lossy(), "it");
+            let reason = last
+                .unwrap_or_default()
+                .replace(&*new.to_string_lossy(), &config.to_string_lossy());
             Err(format!("dockerd --validate does not take it: {reason}"))
         }
         _ => Ok(()),

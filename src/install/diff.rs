@@ -1,10 +1,14 @@
 //! What an edit changes, as the unified form that diff(1) and patch(1) know. Configuration files are short, so the
-//! longest common subsequence is found by the plain table.
+//! longest common subsequence is found by the plain table; of others, all between the first and the last change is
+//! taken for changed.
 
 use std::fmt::Write as _;
 
 /// Unchanged lines around a change.
 const CONTEXT: usize = 3;
+
+/// Entries of the table, of eight bytes each.
+const TABLE: usize = 4 << 20;
 
 /// A line of either text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,10 @@ fn lines<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
 }
 
 fn changed<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
+    if (old.len() + 1).saturating_mul(new.len() + 1) > TABLE {
+        let removed = old.iter().map(|line| Line::Removed(line));
+        return removed.chain(new.iter().map(|line| Line::Added(line))).collect();
+    }
     // common[i][j]: how many lines old[i..] and new[j..] have in common.
     let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
@@ -158,6 +166,19 @@ mod tests {
             unified("a", "", "f", "/dev/null"),
             "--- f\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-a\n\\ No newline at end of file\n"
         );
+    }
+
+    #[test]
+    fn a_long_text_takes_no_room_of_its_square() {
+        let old: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+        let new = format!("first\n{}last\n", old.replace("\n5\n", "\nfive\n"));
+        let text = unified(&old, &new, "f", "f");
+        assert!(
+            text.starts_with("--- f\n+++ f\n@@ -1,20000 +1,20002 @@\n-0\n"),
+            "{}",
+            &text[..60]
+        );
+        assert_eq!(text.lines().count(), 3 + 20_000 + 20_002);
     }
 
     #[test]

@@ -65,10 +65,11 @@ pub enum TrialError {
 /// # Errors
 /// [`TrialError`]: what the program said.
 pub fn run(program: &Path, guest: Guest, host: &Host) -> Result<(), TrialError> {
-    run_with(program, guest, host, |_, _| {})
+    run_with(program, guest, host, &[], |_, _| {})
 }
 
-/// [`run`], with a config.json that `edit` has changed; it is told the bundle's directory.
+/// [`run`], with more options before the command, and with a config.json that `edit` has changed; it is told the
+/// bundle's directory.
 ///
 /// # Errors
 /// [`TrialError`]: what the program said.
@@ -76,6 +77,7 @@ pub fn run_with(
     program: &Path,
     guest: Guest,
     host: &Host,
+    options: &[&str],
     edit: impl FnOnce(&mut Value, &Path),
 ) -> Result<(), TrialError> {
     let prepare = |action| move |source| TrialError::Prepare { action, source };
@@ -94,6 +96,7 @@ pub fn run_with(
     // So that standard error has the reason alone.
     command.args(option("--log", &directory.path().join("log")));
     command
+        .args(options)
         .arg("run")
         .args(option("--bundle", directory.path()))
         .arg(&id);
@@ -101,6 +104,11 @@ pub fn run_with(
     if output.success && output.stdout == image::MESSAGE {
         return Ok(());
     }
+    // Where it was killed, as after its time, its container goes on without it.
+    let mut delete = Command::new(program);
+    delete.args(option("--root", &directory.path().join("state")));
+    delete.args(options).args(["delete", "--force"]).arg(&id);
+    let _ = command::run(&mut delete, directory.path()); // The first reason is the one to tell.
     Err(TrialError::Failed {
         guest: guest.name(),
         reason: output.reason(),
