@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::faults::each_call::killed_before;
-use crate::harness::command::read;
+use crate::harness::command::{eventually, pid, read};
 use crate::harness::{Case, Need, Output, Test, test};
 
 mod engines;
@@ -30,6 +30,7 @@ fn files() -> Vec<Test> {
         ours(test!(what_cannot_be_read_is_left_alone)),
         ours(test!(without_rights_nothing_changes)),
         ours(test!(a_runtime_that_does_not_work_is_not_installed)),
+        ours(test!(a_signal_leaves_nothing)),
         ours(test!(restart_is_systemd_s)),
         ours(test!(all_can_read_what_is_new)),
         ours(test!(what_is_secret_stays_so)).needs(Need::Strace),
@@ -310,6 +311,40 @@ fn a_runtime_that_does_not_work_is_not_installed(case: &Case) {
         &case.call(&arguments).code_is(1),
         &["/etc/passwd is no executable"],
     );
+    assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
+}
+
+/// A container that does not end, and a caller who does: he ends by the signal, after what was made has gone.
+fn a_signal_leaves_nothing(case: &Case) {
+    let config = Config::new(case);
+    let (program, asked) = (case.dir.join("program"), case.dir.join("asked"));
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >> {}\ncase \"$*\" in *--force*) exit 0;; esac\nexec sleep 50\n",
+        asked.display()
+    );
+    fs::write(&program, script).expect("a script");
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let (program, places) = (program.to_str().expect("UTF-8"), case.dir.join("places"));
+    fs::create_dir(&places).expect("a directory");
+    let mut command = case.command(&[
+        "install",
+        "docker",
+        "--config",
+        &config.path(),
+        "--program",
+        program,
+    ]);
+    command.env("TMPDIR", &places);
+    let running = case.start(command);
+    eventually("the container runs", || {
+        let asked = fs::read_to_string(&asked).unwrap_or_default();
+        asked.contains(" run ").then_some(())
+    });
+    assert_eq!(fs::read_dir(&places).expect("it is ours").count(), 1);
+    rustix::process::kill_process(pid(running.pid()), rustix::process::Signal::TERM).expect("it runs");
+    running.wait().code_is(128 + 15);
+    assert_eq!(fs::read_dir(&places).expect("it is ours").count(), 0);
+    assert!(read(&asked).contains("delete --force"), "{}", read(&asked));
     assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
 }
 

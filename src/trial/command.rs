@@ -2,19 +2,22 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::directory::Directory;
+use super::signals::Held;
 
 /// A daemon that has not answered after this time does not.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a program did.
 #[derive(Debug)]
-pub struct Output {
+pub(super) struct Output {
     pub success: bool,
     pub stdout: String,
     stderr: String,
@@ -23,7 +26,7 @@ pub struct Output {
 
 impl Output {
     /// Why it failed: the last line that it said, or how it ended.
-    pub fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         let said = |text: &str| {
             text.lines()
                 .rfind(|line| !line.trim().is_empty())
@@ -35,22 +38,36 @@ impl Output {
     }
 }
 
-/// Runs a command to its end, or for a minute, with nothing to read. `directory` is for files that hold its output.
+/// Runs a command to its end, for a minute, or until a signal would end us; with nothing to read. `directory` is for
+/// files that hold its output.
 ///
 /// # Errors
-/// Those of starting it and of waiting for it.
-pub fn run(command: &mut Command, directory: &Path) -> io::Result<Output> {
+/// Those of starting it and of waiting for it; `Interrupted` for a signal.
+pub(super) fn run(command: &mut Command, directory: &Directory) -> io::Result<Output> {
     run_with(command.stdin(Stdio::null()), directory)
 }
 
 /// [`run`], with the standard input that the caller has given it.
-pub(super) fn run_with(command: &mut Command, directory: &Path) -> io::Result<Output> {
-    let (stdout, stderr) = (directory.join("stdout"), directory.join("stderr"));
-    command
-        .stdout(File::create(&stdout)?)
-        .stderr(File::create(&stderr)?);
-    let mut child = command.spawn()?;
-    let ended = ended_in_time(child.id());
+pub(super) fn run_with(command: &mut Command, directory: &Directory) -> io::Result<Output> {
+    let child = redirect(command, directory)?;
+    let child = directory.signals().spawn(child)?;
+    wait(child, directory, Some(directory.signals()))
+}
+
+/// [`run`] of what cleans up, which signals do not keep us from.
+pub(super) fn clean(command: &mut Command, directory: &Directory) {
+    let child = redirect(command.stdin(Stdio::null()), directory).and_then(Command::spawn);
+    // What went wrong before is what will be told.
+    let _ = child.and_then(|child| wait(child, directory, None));
+}
+
+fn redirect<'a>(command: &'a mut Command, directory: &Directory) -> io::Result<&'a mut Command> {
+    let file = |name: &str| File::create(directory.path().join(name));
+    Ok(command.stdout(file("stdout")?).stderr(file("stderr")?))
+}
+
+fn wait(mut child: Child, directory: &Directory, signals: Option<&Held>) -> io::Result<Output> {
+    let ended = ended_in_time(child.id(), signals);
     if !matches!(ended, Ok(true)) {
         child.kill()?;
     }
@@ -60,24 +77,31 @@ pub(super) fn run_with(command: &mut Command, directory: &Path) -> io::Result<Ou
     } else {
         format!("no end after {} seconds", LIMIT.as_secs())
     };
-    let text = |path: &Path| std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = |name: &str| {
+        let bytes = std::fs::read(directory.path().join(name));
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
     Ok(Output {
         success: status.success(),
-        stdout: text(&stdout)?,
-        stderr: text(&stderr)?,
+        stdout: text("stdout")?,
+        stderr: text("stderr")?,
         end,
     })
 }
 
-fn ended_in_time(child: u32) -> io::Result<bool> {
+fn ended_in_time(child: u32, signals: Option<&Held>) -> io::Result<bool> {
     let pid = Pid::from_raw(child.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let deadline = Instant::now() + LIMIT;
     loop {
         let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()));
         let left = left.map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
-            Ok(count) => return Ok(count > 0),
+        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        fds.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
+        match poll(&mut fds, Some(&left)) {
+            Ok(0) => return Ok(false),
+            Ok(_) if fds[0].revents().is_empty() => return Err(io::ErrorKind::Interrupted.into()),
+            Ok(_) => return Ok(true),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
+use super::signals::Held;
+
 /// Open to all, since the container may be of another user; but nobody else can make it before us.
 const OPEN: u32 = 0o755;
 
@@ -15,9 +17,12 @@ pub(super) fn open(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(OPEN))
 }
 
-/// A new directory, which is removed with all that is in it when this is dropped.
+/// A new directory, which is removed with all that is in it when this is dropped. Signals that would end us before that
+/// wait.
 pub(super) struct Directory {
     path: PathBuf,
+    // Dropped last.
+    signals: Held,
 }
 
 impl Directory {
@@ -47,19 +52,24 @@ impl Directory {
     }
 
     fn within(place: &Path) -> io::Result<Self> {
+        let signals = Held::new()?;
         for number in 0..1000 {
             let path = place.join(format!("wrun-trial-{}-{number}", std::process::id()));
             match DirBuilder::new().mode(OPEN).create(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    let made = Self { path };
+                    let made = Self { path, signals };
                     open(made.path())?;
                     return Ok(made);
                 }
             }
         }
         Err(ErrorKind::AlreadyExists.into())
+    }
+
+    pub(super) const fn signals(&self) -> &Held {
+        &self.signals
     }
 
     pub(super) fn path(&self) -> &Path {

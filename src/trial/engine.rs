@@ -84,14 +84,22 @@ impl Trial<'_> {
         let mut command = Command::new(path);
         command.args(arguments);
         let output = match input {
-            None => command::run(&mut command, self.directory.path()),
-            Some(input) => File::open(input)
-                .and_then(|input| command::run_with(command.stdin(input), self.directory.path())),
+            None => command::run(&mut command, &self.directory),
+            Some(input) => {
+                File::open(input).and_then(|input| command::run_with(command.stdin(input), &self.directory))
+            }
         };
         output.map(Some).map_err(|source| TrialError::Prepare {
             action: "call the engine",
             source,
         })
+    }
+
+    /// Takes out what was put in, whatever has become of it.
+    fn clean(&self, program: &str, arguments: &[&str]) {
+        if let Some(path) = command::find_program(program) {
+            command::clean(Command::new(path).args(arguments), &self.directory);
+        }
     }
 
     fn failed(&self, reason: String) -> TrialError {
@@ -193,10 +201,12 @@ impl Trial<'_> {
             });
         // A container that was not removed with its end would hold the image.
         if ran.is_err() {
-            let _ = call(&["rm", "--force", &self.name], None);
+            self.clean(command, &["rm", "--force", &self.name]);
+            self.clean(command, &["rmi", &self.name]);
+            return ran.map(|()| Outcome::Ran);
         }
         let removed = call(&["rmi", &self.name], None);
-        ran.and(removed).map(|_| Outcome::Ran)
+        removed.map(|_| Outcome::Ran)
     }
 
     fn containerd(&self) -> Result<Outcome, TrialError> {
@@ -250,11 +260,15 @@ impl Trial<'_> {
                 &self.name,
                 guest.entry(),
             ];
-            match self.call("ctr", &words, None)? {
-                Some(output) if output.success && output.stdout == image::MESSAGE => {}
-                Some(output) => return Err(self.failed(output.reason())),
-                None => return Err(self.failed("ctr is gone".to_owned())),
-            }
+            let reason = match self.call("ctr", &words, None) {
+                Ok(Some(output)) if output.success && output.stdout == image::MESSAGE => continue,
+                Ok(Some(output)) => Ok(output.reason()),
+                Ok(None) => Ok("ctr is gone".to_owned()),
+                Err(error) => Err(error),
+            };
+            self.clean("ctr", &["tasks", "rm", "--force", &self.name]);
+            self.clean("ctr", &["containers", "rm", &self.name]);
+            return Err(self.failed(reason?));
         }
         Ok(Outcome::RanBut(
             "whether its CRI plugin has read the configuration only Kubernetes can see".to_owned(),

@@ -5,6 +5,7 @@ mod command;
 mod directory;
 pub mod engine;
 mod image;
+mod signals;
 
 use std::ffi::OsString;
 use std::io;
@@ -17,7 +18,7 @@ use crate::host::Host;
 use crate::spec::example::example;
 use directory::Directory;
 
-pub use command::{find_program, run as run_command};
+pub use command::find_program;
 
 /// What the container runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,15 +101,18 @@ pub fn run_with(
         .arg("run")
         .args(option("--bundle", directory.path()))
         .arg(&id);
-    let output = command::run(&mut command, directory.path()).map_err(prepare("start wrun"))?;
+    let output = command::run(&mut command, &directory);
+    if !output.as_ref().is_ok_and(|output| output.success) {
+        // Where it was killed, as after its time, its container would go on without it.
+        let mut delete = Command::new(program);
+        delete.args(option("--root", &directory.path().join("state")));
+        delete.args(options).args(["delete", "--force"]).arg(&id);
+        command::clean(&mut delete, &directory);
+    }
+    let output = output.map_err(prepare("run wrun"))?;
     if output.success && output.stdout == image::MESSAGE {
         return Ok(());
     }
-    // Where it was killed, as after its time, its container goes on without it.
-    let mut delete = Command::new(program);
-    delete.args(option("--root", &directory.path().join("state")));
-    delete.args(options).args(["delete", "--force"]).arg(&id);
-    let _ = command::run(&mut delete, directory.path()); // The first reason is the one to tell.
     Err(TrialError::Failed {
         guest: guest.name(),
         reason: output.reason(),
