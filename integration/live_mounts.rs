@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         test!(with_a_user_namespace),
         test!(without_namespaces_but_the_mounts),
         test!(links_of_the_container_stay_inside),
+        test!(sources_below_the_root_are_the_container_s),
         test!(procfs_is_not_to_be_covered),
         test!(the_root_stays),
         test!(what_is_not_mounted_is_not_removed),
@@ -283,6 +284,25 @@ fn without_namespaces_but_the_mounts(case: &Case) {
     change(&container, "remove", &mounts).ok();
     assert_eq!(container.sh("ls /mnt"), "");
     container.delete_with(&["--force"]).ok();
+}
+
+/// A running container can put anything where the source is said to be.
+fn sources_below_the_root_are_the_container_s(case: &Case) {
+    let container = running(case);
+    let secret = source(case);
+    container.sh(&format!(
+        "mkdir /own && echo own >/own/file && ln -s {secret} /link"
+    ));
+    let rootfs = container.rootfs("");
+    let below = |name: &str| rootfs.join(name).to_str().expect("UTF-8").to_owned();
+    change(&container, "add", &json!([bind(&below("own"), "/a", &[])])).ok();
+    assert_eq!(container.sh("cat /a/file"), "own");
+    let refused = change(&container, "add", &json!([bind(&below("link"), "/b", &[])]));
+    assert!(
+        !refused.status.success() && refused.stderr.contains("open the source"),
+        "{refused}"
+    );
+    container.sh("! test -e /b/file");
 }
 
 fn links_of_the_container_stay_inside(case: &Case) {

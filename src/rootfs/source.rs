@@ -69,12 +69,22 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Opens the source of every bind mount: for a container that runs, from which no path of the host is seen.
+    /// Opens the source of every bind mount that is not below the container's root: for a container that runs, from
+    /// which no path of the host is seen.
     pub fn open_binds(plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<Self, RootfsError> {
         let mut sources = Self::default();
         for mount in &plan.mounts {
             if let Some(target) = link_to_copy(mount)? {
                 sources.links.insert(mount.index, target);
+            } else if matches!(mount.source, MountSource::Bind { inside: Some(_), .. }) {
+                // The container may have put a link there that leads to the host: it is found from within.
+                if mount.idmap.is_some() {
+                    return Err(RootfsError::Refused {
+                        index: mount.index,
+                        destination: mount.destination.clone(),
+                        reason: "its source is the running container's own, and gets no id map",
+                    });
+                }
             } else if matches!(mount.source, MountSource::Bind { .. }) || mount.idmap.is_some() {
                 sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
             }
