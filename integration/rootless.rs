@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(lifecycle),
         test!(exec),
         test!(exec_before_the_start),
+        test!(names_of_sockets_are_passed).wrun_only("runc does not pass them"),
         test!(kill_all_of_a_stopped_container),
         test!(cgroup_of_the_caller_is_seen_read_only).needs(Need::CgroupV1),
         test!(state_is_in_the_user_s_runtime_directory),
@@ -330,6 +331,26 @@ fn exec_before_the_start(case: &Case) {
     user.call(&["start", &container.id]).ok();
     user.call(&["delete", "--force", &container.id]).ok();
     case.nothing_left();
+}
+
+/// The one variable of the caller that the program gets, although the first process forgets all others.
+fn names_of_sockets_are_passed(case: &Case) {
+    let user = User::new(case);
+    let container = user.container(&["sh", "-c", "echo $LISTEN_FDS $LISTEN_FDNAMES"], |_| {});
+    let run = user.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let mut command = Command::new("sh");
+    // The variables are for whoever has this pid, which the runtime comes to have.
+    command.args(["-c", "LISTEN_PID=$$ exec \"$@\" 3</dev/null", "sh"]);
+    command
+        .arg(run.get_program())
+        .args(run.get_args())
+        .stdin(Stdio::null());
+    let envs = run.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command
+        .envs(envs)
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "web");
+    assert_eq!(case.finish(command).ok().stdout, "1 web\n");
 }
 
 fn kill_all_of_a_stopped_container(case: &Case) {
