@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         ours(test!(docker_reads_it)).needs(Need::Docker),
         ours(test!(docker_s_own_default_is_in_the_way)).needs(Need::Docker),
+        ours(test!(docker_is_asked_first)),
         ours(test!(containerd_reads_it)).needs(Need::Containerd),
         ours(test!(podman_reads_it))
             .needs(Need::Podman)
@@ -128,6 +129,38 @@ fn docker_s_own_default_is_in_the_way(case: &Case) {
     );
     assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
     config.call(&[]).ok();
+    config.knows_wrun();
+}
+
+/// A stand-in for a dockerd that validates files, which it does from 23.0 on: what it does not take does not get there.
+fn docker_is_asked_first(case: &Case) {
+    let config = Config::new(case);
+    let programs = case.dir.join("programs");
+    fs::create_dir(&programs).expect("a directory");
+    let dockerd = programs.join("dockerd");
+    let install = |version: &str| {
+        let script = format!(
+            "#!/bin/sh\ncase \"$1\" in --version) echo 'Docker version {version}, build x';; \
+             --validate) grep -q '\"wrun\"' \"$3\" && echo \"$3: no such directive\" >&2; exit 1;; esac\n"
+        );
+        fs::write(&dockerd, script).expect("a script");
+        fs::set_permissions(&dockerd, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        let arguments = config.arguments(&[]);
+        let mut command = case.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+        case.finish(command)
+    };
+    let output = install("28.5.2").code_is(1);
+    case.names(
+        &output,
+        &[
+            "dockerd --validate",
+            "daemon.json: no such directive",
+            "nothing is changed",
+        ],
+    );
+    assert_eq!((config.text().as_str(), config.files().len()), (DAEMON_JSON, 1));
+    install("20.10.24").ok();
     config.knows_wrun();
 }
 
