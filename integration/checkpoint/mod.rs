@@ -1,6 +1,7 @@
 //! `checkpoint` and `restore`: what goes on, what is as it was, and what happens where CRIU cannot do it.
 
 mod failures;
+mod hostile;
 mod settings;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Test> {
     ];
     tests.extend(settings::tests());
     tests.extend(failures::tests());
+    tests.extend(hostile::tests());
     tests
         .into_iter()
         .map(|test| test.needs(Need::Criu))

@@ -18,10 +18,11 @@ pub fn tests() -> Vec<Test> {
         test!(mounts_come_from_where_the_bundle_says),
         test!(recursive_bind_mounts).wrun_only("runc names only the mount itself to CRIU"),
         test!(masked_and_read_only_paths),
+        test!(paths_that_are_not_protected_in_the_images).wrun_only("runc leaves them to CRIU"),
         test!(confinement).needs(Need::RaiseLimits),
         test!(read_only_rootfs),
         test!(limits_are_in_force),
-        test!(another_cgroup),
+        test!(another_cgroup).runc_from(2, "--manage-cgroups-mode ignore"),
         test!(cgroup_modes),
         test!(cgroup_namespace)
             .wrun_only("runc does not restore the namespace with --manage-cgroups-mode ignore"),
@@ -118,8 +119,15 @@ fn recursive_bind_mounts(case: &Case) {
     fs::write(format!("{inner}/word"), "inner").expect("a file");
     let container = counter(case, |config| {
         add_mount(config, "/data", "bind", &case.path("data"), &["rbind"]);
+        add_mount(config, "/data/inner/deep", "tmpfs", "tmpfs", &[]);
     });
-    again(&container);
+    checkpoint(&container, &[]);
+    // Its place is made again where it was: in what is mounted below the source.
+    fs::remove_dir(format!("{inner}/deep")).expect("it is empty");
+    let before = count(&container);
+    restore(&container, &[]);
+    goes_on(&container, before);
+    assert!(std::path::Path::new(&format!("{inner}/deep")).exists());
     assert_eq!(container.sh("cat /data/inner/word"), "inner");
     container.delete_with(&["--force"]).ok();
     unmount(&inner, UnmountFlags::DETACH).expect("ours");
@@ -147,6 +155,29 @@ fn masked_and_read_only_paths(case: &Case) {
     assert_eq!(after.stdout, before);
     assert!(after.stdout.starts_with("0\n0\n"), "{after}");
     assert!(after.stdout.contains("ead-only"), "{after}");
+}
+
+/// config.json hides and protects more than it did when the checkpoint was made.
+fn paths_that_are_not_protected_in_the_images(case: &Case) {
+    let container = case.script_with(COUNT, |config| {
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    container.write("secret/word", "secret", 0o644);
+    container.write("hidden", "secret", 0o644);
+    run(&container, &[]);
+    count(&container);
+    checkpoint(&container, &[]);
+    container.edit(|config| {
+        config["linux"]["maskedPaths"] = json!(["/secret", "/hidden", "/proc/timer_list"]);
+        config["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
+    });
+    let before = count(&container);
+    restore(&container, &[]);
+    goes_on(&container, before);
+    assert_eq!(container.sh("ls /secret; cat /hidden /proc/timer_list"), "");
+    let refused = container.exec(&["sh", "-c", "echo x >/proc/sys/kernel/domainname"]);
+    assert!(refused.stderr.contains("ead-only"), "{refused}");
 }
 
 fn confinement(case: &Case) {
@@ -247,9 +278,6 @@ fn limits_are_in_force(case: &Case) {
 }
 
 fn another_cgroup(case: &Case) {
-    if !knows(case, "ignore") {
-        return;
-    }
     let container = counter(case, with_limits);
     checkpoint(&container, &["--manage-cgroups-mode", "ignore"]);
     let path = format!("/{}parent/child", case.mark);

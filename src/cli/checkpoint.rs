@@ -1,6 +1,9 @@
 //! `wrun checkpoint`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::{Invocation, log::Log};
 use crate::container::{self, CheckpointOptions, ImageOptions};
@@ -12,6 +15,9 @@ use crate::criu::{CgroupsMode, EmptyNamespace, PageServer, Shared};
 /// unless it is to go on; if anything fails, it goes on. The files hold the memory of the processes, with all
 /// secrets in it. Not part of them: the root file system, what is mounted from the host, the network. A Wasm
 /// guest, id-mapped mounts and a seccomp listener cannot be written. Needs root.
+///
+/// The annotation org.criu.config names a file with settings of CRIU. Other than with runc, it must be one of root's
+/// below /etc/criu: such settings can run programs of the host. A file elsewhere can hold log-file alone.
 #[derive(Debug, clap::Args)]
 pub struct Checkpoint {
     /// Name of the container, which runs or is paused.
@@ -23,7 +29,7 @@ pub struct Checkpoint {
 
     /// Directory of an earlier checkpoint or pre-dump, relative to --image-path: memory that has not changed
     /// since is not written again.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = perhaps_empty())]
     parent_path: Option<PathBuf>,
 
     /// Leave the container running afterwards.
@@ -44,7 +50,7 @@ pub struct Checkpoint {
 
     /// Send the memory to the CRIU page server at this address; with --lazy-pages, serve it there.
     #[arg(long, value_name = "ADDRESS:PORT")]
-    page_server: Option<PageServer>,
+    page_server: Option<Perhaps<PageServer>>,
 
     /// Write the memory alone, while the container goes on, to make a later checkpoint with --parent-path shorter.
     #[arg(long)]
@@ -57,12 +63,12 @@ impl Checkpoint {
         let options = CheckpointOptions {
             id: self.container_id.clone(),
             images: self.images.options(),
-            parent_path: self.parent_path.clone(),
+            parent_path: given(self.parent_path.as_ref()),
             leave_running: self.leave_running,
             pre_dump: self.pre_dump,
             tcp_skip_in_flight: self.tcp_skip_in_flight,
             link_remap: self.link_remap,
-            page_server: self.page_server.clone(),
+            page_server: self.page_server.clone().and_then(|server| server.0),
             // -1 is runc's word for none.
             status_fd: self.status_fd.filter(|number| *number >= 0),
         };
@@ -71,15 +77,42 @@ impl Checkpoint {
     }
 }
 
+const IMAGE_PATH: &str = "checkpoint";
+
+/// A path that may be empty, which means, as with runc, that none is given: engines pass what they have.
+fn perhaps_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn given(path: Option<&PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
+/// The same for another value.
+#[derive(Debug, Clone)]
+struct Perhaps<T>(Option<T>);
+
+impl<T: FromStr> FromStr for Perhaps<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(if text.is_empty() {
+            None
+        } else {
+            Some(text.parse()?)
+        }))
+    }
+}
+
 // What `checkpoint` and `restore` share. Not a doc comment, which would become the text of both commands.
 #[derive(Debug, clap::Args)]
 pub(super) struct Images {
     /// Directory of the checkpoint's files.
-    #[arg(long, value_name = "DIR", default_value = "checkpoint")]
+    #[arg(long, value_name = "DIR", default_value = IMAGE_PATH, value_parser = perhaps_empty())]
     image_path: PathBuf,
 
     /// Directory for CRIU's log, dump.log or restore.log, and its other working files; by default --image-path.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = perhaps_empty())]
     work_path: Option<PathBuf>,
 
     /// Take open TCP connections along.
@@ -122,8 +155,8 @@ pub(super) struct Images {
 impl Images {
     pub(super) fn options(&self) -> ImageOptions {
         ImageOptions {
-            image_path: self.image_path.clone(),
-            work_path: self.work_path.clone(),
+            image_path: given(Some(&self.image_path)).unwrap_or_else(|| IMAGE_PATH.into()),
+            work_path: given(self.work_path.as_ref()),
             shared: Shared {
                 tcp_established: self.tcp_established,
                 ext_unix_sk: self.ext_unix_sk,

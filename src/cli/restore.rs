@@ -10,7 +10,15 @@ use crate::criu::Lsm;
 ///
 /// Its processes go on where wrun checkpoint has written them. The bundle must be that of the container, with a
 /// root file system as it was then; what is mounted from the host may be elsewhere. Limits are those of
-/// config.json. The hooks prestart and createRuntime are run. If anything fails, nothing stays behind. Without
+/// config.json.
+///
+/// Whoever can write to the files of a checkpoint can run programs with the rights of the container's first
+/// process, and CRIU reads the files as root: trust them as you trust root. Programs, memory, users, open files and
+/// limits of processes (process.rlimits) are those of the checkpoint. Namespaces, ids of a user namespace,
+/// noNewPrivileges, seccomp, the bounding set of capabilities and labels are, too, but where config.json asks for
+/// more confinement than the first process has, the restore fails; which rules a seccomp filter has is not compared. Read-only mounts and paths are set anew.
+///
+/// The hooks prestart and createRuntime are run. If anything fails, nothing stays behind. Without
 /// --detach wrun waits for the first process, as wrun run does. Needs CRIU 3.16 or later, and root.
 #[derive(Debug, clap::Args)]
 pub struct Restore {

@@ -86,6 +86,17 @@ impl Relay {
         Ok(self.old_mask.thread_set_mask()?)
     }
 
+    /// Where the signals by which a user ends a program can be seen before there is a process to forward them to.
+    /// They are not to be read there.
+    pub fn ends() -> io::Result<SignalFd> {
+        let ends = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+        let ends: SigSet = ends.into_iter().collect();
+        Ok(SignalFd::with_flags(
+            &ends,
+            SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+        )?)
+    }
+
     /// Forwards signals to the process, and bytes between our standard streams and its terminal's master if
     /// there is one, until it ends. Reaps other children of ours meanwhile (`subreaper`).
     pub fn wait(

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
+use super::making::streams;
 use super::stored::{permitted, refuse, store};
 use super::{CheckpointOptions, Context, Error, close_to_others, delete};
 use crate::cgroup::Cgroup;
-use crate::criu::{self, Feature, Images, Notice, Program, Session, Stdio, Task, rpc};
+use crate::criu::{self, Config, Feature, Images, Notice, Program, Session, Stdio, Task, rpc};
 use crate::host::Host;
 use crate::plan::cgroup::{CgroupManager, CgroupMode, Location};
 use crate::plan::mounts::MountSource;
@@ -21,7 +22,9 @@ use crate::sys::fault;
 
 /// Dumps a container. Unless it is to go on, it is gone afterwards, as with runc.
 pub fn checkpoint(context: &Context<'_>, options: &CheckpointOptions) -> Result<(), Error> {
-    let mut status_fd = options.status_fd.map(adopt_status_fd).transpose()?;
+    // As with runc, it counts for lazy pages alone.
+    let status_fd = options.status_fd.filter(|_| options.images.shared.lazy_pages);
+    let mut status_fd = status_fd.map(adopt_status_fd).transpose()?;
     close_to_others()?;
     let host = Host::probe(context.rootless);
     refuse_rootless(&host)?;
@@ -34,10 +37,16 @@ pub fn checkpoint(context: &Context<'_>, options: &CheckpointOptions) -> Result<
         }
         let dump = Dump::gather(options, &host, &entry, record)?;
         let dumped = dump.carry_out(&mut status_fd);
-        if dumped.is_err() || dump.goes_on() {
-            dump.thaw(status)?;
+        let thawed = if dumped.is_err() || dump.goes_on() {
+            dump.thaw(status)
+        } else {
+            Ok(())
+        };
+        if let (Err(_), Err(error)) = (&dumped, &thawed) {
+            // Why nothing was dumped comes first.
+            (context.warn)(&crate::reason::chain(error));
         }
-        dumped?;
+        dumped.and(thawed)?;
         if dump.goes_on() {
             return Ok(());
         }
@@ -79,6 +88,7 @@ fn adopt_status_fd(number: i32) -> Result<File, Error> {
             std::io::ErrorKind::InvalidInput.into(),
         ));
     }
+    crate::sys::fd::check_one(number).map_err(wrong("find it open; our caller must leave it so"))?;
     let descriptor = crate::sys::fd::adopt(number).map_err(wrong("find it open"))?;
     let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(|error| wrong("examine it")(error.into()))?;
     if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
@@ -96,6 +106,7 @@ struct Dump<'a> {
     /// Of the container's first process.
     pid: i32,
     plan: Plan,
+    config: Config,
     cgroup: Cgroup,
     program: Program,
     images: Images,
@@ -134,7 +145,9 @@ impl<'a> Dump<'a> {
         let plan = Plan::new(&spec, &wanted, host)?;
         let cgroup = Cgroup::open(&record.placement);
         let pid = record.init.map_or(0, |init| init.pid);
-        refuse_undumpable(&options.id, pid, &plan, &cgroup)?;
+        refuse_our_own(&options.id, pid, &cgroup)?;
+        refuse_undumpable(&options.id, &plan)?;
+        let config = Config::find(&plan.annotations)?;
         let program = Program::find()?;
         if options.pre_dump {
             program.require(Feature::MemoryTracking)?;
@@ -151,6 +164,7 @@ impl<'a> Dump<'a> {
             record,
             pid,
             plan,
+            config,
             cgroup,
             program,
             images,
@@ -168,12 +182,23 @@ impl<'a> Dump<'a> {
             Task::Dump
         };
         let opts = self.message(task)?;
-        let session = Session::start(&self.program, &[], Stdio::Null, &|| Ok(()))?.go()?;
+        let private = || {
+            // Memory is secret, and an engine's directory may be open to all.
+            rustix::process::umask(Mode::RWXG | Mode::RWXO);
+            Ok(())
+        };
+        let mut session = Session::start(&self.program, &[], Stdio::Null, &private)?.go()?;
+        session.follow(self.pid);
         fault::point("checkpoint:started");
         task.carry_out(session, opts, &self.images, &mut |notice: Notice| {
             match notice.script.as_str() {
                 "status-ready" => tell_ready(status_fd),
-                "network-lock" => fault::point("checkpoint:locked"),
+                "network-lock" => {
+                    fault::point("checkpoint:locked");
+                    refuse_our_own(&self.options.id, self.pid, &self.cgroup)?;
+                }
+                // Whatever was started after the first look: nothing can be now.
+                "post-dump" => refuse_our_own(&self.options.id, self.pid, &self.cgroup)?,
                 _ => {}
             }
             Ok::<(), Error>(())
@@ -182,11 +207,10 @@ impl<'a> Dump<'a> {
 
     fn message(&self, task: Task) -> Result<rpc::Criu_opts, Error> {
         let options = self.options;
-        let config_file = criu::config_file(&self.plan.annotations);
         let mut opts = options
             .images
             .shared
-            .message(&self.images, task.log(), config_file);
+            .message(&self.images, task.log(), &self.config);
         opts.set_pid(self.pid);
         opts.set_root(self.record.rootfs.to_string_lossy().into_owned());
         opts.set_leave_running(options.leave_running);
@@ -223,10 +247,7 @@ impl<'a> Dump<'a> {
         if !self.record.streams.is_empty() {
             return self.record.streams.clone();
         }
-        let name = |number| std::fs::read_link(format!("/proc/{}/fd/{number}", self.pid));
-        (0..3)
-            .map(|number| name(number).map_or_else(|_| String::new(), |name| name.display().to_string()))
-            .collect()
+        streams(&self.pid.to_string())
     }
 
     /// A CRIU that was killed leaves the cgroup frozen.
@@ -238,21 +259,30 @@ impl<'a> Dump<'a> {
     }
 }
 
-/// What CRIU would dump, but not restore as it was, and says nothing about.
-fn refuse_undumpable(id: &str, init: i32, plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
-    let refuse = |reason: String| Error::CannotDump {
-        id: id.to_owned(),
-        reason,
-    };
+/// Refuses processes that run wrun: CRIU would restore them without what confines them.
+fn refuse_our_own(id: &str, init: i32, cgroup: &Cgroup) -> Result<(), Error> {
     let mut pids = cgroup.processes()?;
     if !pids.contains(&init) {
         pids.push(init);
     }
     if let Some(pid) = pids.into_iter().find(|pid| is_our_own(*pid)) {
-        return Err(refuse(format!(
-            "process {pid} is a Wasm guest, which cannot be checkpointed: criu would restore it without what confines it"
-        )));
+        return Err(Error::CannotDump {
+            id: id.to_owned(),
+            reason: format!(
+                "process {pid} is a Wasm guest, or about to become a program; it cannot be checkpointed: criu would \
+                 restore it without what confines it"
+            ),
+        });
     }
+    Ok(())
+}
+
+/// What CRIU would dump, but not restore as it was, and says nothing about.
+fn refuse_undumpable(id: &str, plan: &Plan) -> Result<(), Error> {
+    let refuse = |reason: String| Error::CannotDump {
+        id: id.to_owned(),
+        reason,
+    };
     if let Some((index, why)) = mount_without_checkpoint(plan) {
         return Err(refuse(format!(
             "mounts[{index}] {why}, which criu cannot restore, so it cannot be checkpointed"

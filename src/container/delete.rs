@@ -32,6 +32,9 @@ pub(super) fn destroy(context: &Context<'_>, id: &str) -> Result<(), Error> {
 
 /// The same for an entry that is open.
 pub(super) fn remove(context: &Context<'_>, entry: &Entry, force: bool) -> Result<(), Error> {
+    if force {
+        hurry(entry);
+    }
     let _lock = match entry.lock() {
         Err(StateError::NotExist { .. }) if force => return Ok(()),
         other => other?,
@@ -67,6 +70,28 @@ pub(super) fn remove(context: &Context<'_>, entry: &Entry, force: bool) -> Resul
     // The hooks see a container that is gone; nothing they do may leave its directory behind.
     poststop(context, &record);
     Ok(entry.remove()?)
+}
+
+/// Where another command holds the container, ends what that may be waiting for: the first process, of which a dump may
+/// hang, and what is in the cgroup, such as CRIU that hangs in a restore. The command then fails and lets go.
+///
+/// Needs no lock: the container is to go, whatever the other does with it. What fails here shows when we have the lock.
+fn hurry(entry: &Entry) {
+    if !matches!(entry.try_lock(), Ok(None)) {
+        return;
+    }
+    let Ok(record) = entry.read() else { return };
+    if let Ok(Some(pidfd)) = init_pidfd(&record) {
+        let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+    if record.init.is_some() || entry.has_config().is_ok_and(|has| has) {
+        let cgroup = Cgroup::open(&record.placement);
+        let _ = cgroup.signal_all(libc::SIGKILL);
+        // What the v1 freezer holds dies only when it is thawed.
+        if cgroup.is_frozen().is_ok_and(|frozen| frozen) {
+            let _ = cgroup.thaw();
+        }
+    }
 }
 
 /// Kills the first process and waits for its end.

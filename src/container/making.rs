@@ -65,11 +65,11 @@ pub(super) fn console(
 ) -> Result<Option<ConsoleSocket>, Error> {
     let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
     match (socket, wanted) {
-        (Some(path), true) => Ok(Some(ConsoleSocket::connect(path)?)),
+        (Some(path), true) if terminal == Terminal::Socket => Ok(Some(ConsoleSocket::connect(path)?)),
         (None, true) if terminal == Terminal::Socket => Err(Error::Usage(
             "cannot allocate tty if wrun will detach without setting console socket (--console-socket)",
         )),
-        (Some(_), false) => Err(Error::Usage(
+        (Some(_), _) => Err(Error::Usage(
             "cannot use console socket if wrun will not detach or allocate tty (process.terminal)",
         )),
         (None, _) => Ok(None),
@@ -168,7 +168,7 @@ impl<'a> Making<'a> {
             own_pid_namespace: namespaces.is_new(Kind::Pid),
             rootless: self.host.rootless(),
             new_keyring: plan.process.as_ref().is_some_and(|process| process.new_keyring),
-            streams: streams(),
+            streams: streams("self"),
             poststart: plan.hooks.poststart.clone(),
             poststop: plan.hooks.poststop.clone(),
             live_mounts: Vec::new(),
@@ -210,9 +210,9 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Our standard streams, which the container's first process gets where it has no terminal.
-fn streams() -> Vec<String> {
-    let name = |number| std::fs::read_link(format!("/proc/self/fd/{number}"));
+/// The standard streams of a process: ours, which the container's first process gets where it has no terminal, or its own.
+pub(super) fn streams(process: &str) -> Vec<String> {
+    let name = |number| std::fs::read_link(format!("/proc/{process}/fd/{number}"));
     // One that is closed, or a /proc that is missing, is no pipe that a checkpoint would have to know.
     (0..3)
         .map(|number| name(number).map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned()))

@@ -200,6 +200,13 @@ pub enum Error {
     CannotDump { id: String, reason: String },
     #[error("container {id} cannot be restored: {reason}")]
     CannotRestore { id: String, reason: &'static str },
+    #[error("container {id} cannot be restored, since it is another one than config.json describes")]
+    Differs {
+        id: String,
+        source: crate::process::compare::Difference,
+    },
+    #[error("container {id} cannot be restored: criu did not stop for a look at what confines it")]
+    NotCompared { id: String },
     #[error("unable to start container process")]
     Launch(#[from] crate::process::LaunchError),
     #[error("unable to start container process: {0}")]

@@ -25,7 +25,7 @@ use crate::hooks::{self, Outputs, Setting};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan, Workload};
-use crate::process;
+use crate::process::{self, compare};
 use crate::rdt;
 use crate::security::keyring::{self, Role};
 use crate::state::{HookState, Identity, Record, Status, now};
@@ -90,6 +90,8 @@ fn restore_with(
         program.require(Feature::LazyPages)?;
     }
     let cgroup = Cgroup::locate(&plan.cgroup)?;
+    let config = criu::Config::find(&plan.annotations)?;
+    let hook_outputs = making::hook_outputs(&plan)?;
     let entry = store(context).reserve(&options.id)?;
     fault::point("parent:reserved");
     let mut restoring = Restoring {
@@ -97,8 +99,9 @@ fn restore_with(
         relay,
         console,
         images,
+        config,
         program,
-        hook_outputs: making::hook_outputs(&plan)?,
+        hook_outputs,
         making: Making::new(context, &plan, &bundle, host, &entry, cgroup),
         told: Told::default(),
     };
@@ -142,6 +145,8 @@ fn failed_for(id: &str, action: &'static str) -> impl FnOnce(io::Error) -> Error
 struct Told {
     /// Hooks were run, or begun.
     hooks: bool,
+    /// What confines the processes is as config.json says.
+    compared: bool,
     process: Option<(i32, OwnedFd)>,
     master: Option<OwnedFd>,
 }
@@ -152,6 +157,7 @@ struct Restoring<'a> {
     relay: Option<&'a Relay>,
     console: Option<ConsoleSocket>,
     images: Images,
+    config: criu::Config,
     program: Program,
     hook_outputs: Outputs,
     making: Making<'a>,
@@ -182,18 +188,30 @@ impl Restoring<'_> {
     fn restore_into(&mut self, root: &Path, record: &mut Record) -> Result<(), Error> {
         let plan = self.making.plan;
         let namespaces = Namespace::open_all(plan)?;
-        let (session, binds) = self.start(root, &namespaces, record)?;
+        let (mut session, binds) = self.start(root, &namespaces, record)?;
         let opts = self.message(root, &binds, &namespaces)?;
+        if self.relay.is_some() {
+            session.heed(Relay::ends().map_err(self.failed("watch for signals"))?);
+        }
         fault::point("restore:started");
         let images = &self.images;
         let mut watch = Watch {
             making: &self.making,
             hook_outputs: &self.hook_outputs,
             console: self.console.as_ref(),
+            relabeled: self.options.lsm.profile.is_some(),
+            criu: session.pid().as_raw(),
             told: &mut self.told,
             record,
         };
-        Task::Restore.carry_out(session, opts, images, &mut |notice| watch.see(notice))
+        Task::Restore.carry_out(session, opts, images, &mut |notice| watch.see(notice))?;
+        if self.told.compared {
+            Ok(())
+        } else {
+            Err(Error::NotCompared {
+                id: self.options.id.clone(),
+            })
+        }
     }
 
     /// CRIU where the restored processes are to be: they are born where it is.
@@ -254,9 +272,8 @@ impl Restoring<'_> {
     ) -> Result<rpc::Criu_opts, Error> {
         let plan = self.making.plan;
         let placement = self.making.cgroup.placement();
-        let config_file = criu::config_file(&plan.annotations);
         let shared = &self.options.images.shared;
-        let mut opts = shared.message(&self.images, Task::Restore.log(), config_file);
+        let mut opts = shared.message(&self.images, Task::Restore.log(), &self.config);
         opts.set_root(root.to_string_lossy().into_owned());
         // A device node that is another by now is opened all the same.
         opts.set_evasive_devices(true);
@@ -266,7 +283,7 @@ impl Restoring<'_> {
         criu::restored(&mut opts, binds, plan, &placement)?;
         criu::Namespace::restored(&mut opts, namespaces, plan)?;
         criu::cgroup_roots(&mut opts, &placement);
-        self.images.inherit_streams(&mut opts)?;
+        self.images.inherit_streams(&mut opts);
         Ok(opts)
     }
 
@@ -344,6 +361,8 @@ struct Watch<'a, 'm> {
     making: &'a Making<'m>,
     hook_outputs: &'a Outputs,
     console: Option<&'a ConsoleSocket>,
+    relabeled: bool,
+    criu: i32,
     told: &'a mut Told,
     record: &'a mut Record,
 }
@@ -353,6 +372,7 @@ impl Watch<'_, '_> {
         match notice.script.as_str() {
             "setup-namespaces" => self.set_up(notice.pid),
             "post-restore" => self.keep(notice.pid),
+            "pre-resume" => self.compare().inspect_err(|_| self.kill()),
             "orphan-pts-master" => {
                 if let Some(master) = notice.descriptor {
                     self.told.master = process::hand_over(master, self.console)?;
@@ -366,6 +386,8 @@ impl Watch<'_, '_> {
     /// The namespaces are there, and nothing of the container runs yet.
     fn set_up(&mut self, pid: i32) -> Result<(), Error> {
         let lists = &self.making.plan.hooks;
+        self.remember(pid)?;
+        compare::early_namespaces(pid, &self.making.plan.namespaces).map_err(self.differs())?;
         process::renew_network(pid, self.making.plan)?;
         self.told.hooks = true;
         let state = HookState::new(self.record, Status::Creating)
@@ -384,15 +406,9 @@ impl Watch<'_, '_> {
 
     /// All is restored, and the processes wait for our answer.
     fn keep(&mut self, pid: i32) -> Result<(), Error> {
-        let failed = |action| {
-            let id = self.record.id.clone();
-            move |source| Error::Process { id, action, source }
-        };
-        let gone = || io::Error::from_raw_os_error(libc::ESRCH);
-        let number = Pid::from_raw(pid).ok_or_else(|| failed("find the first process")(gone()))?;
-        let pidfd = pidfd_open(number, PidfdFlags::empty())
-            .map_err(|error| failed("open the first process")(error.into()))?;
-        self.told.process = Some((pid, pidfd));
+        self.remember(pid)?;
+        let failed = |action| failed_for(&self.making.plan.id, action);
+        compare::namespaces(pid, &self.making.plan.namespaces).map_err(self.differs())?;
         process::protect_mounts(pid, self.making.plan)?;
         let identity = Identity::of(pid).map_err(failed("read the start time of the first process"))?;
         let time = has_own(Kind::Time, pid).map_err(failed("look at the time namespace"))?;
@@ -401,10 +417,58 @@ impl Watch<'_, '_> {
             self.record.namespaces.push(Kind::Time);
         }
         self.record.init = Some(identity);
+        // They may be files by now where they were pipes before.
+        self.record.streams = making::streams(&pid.to_string());
         self.record.created = now();
         self.making.entry.write(self.record)?;
         fault::point("restore:recorded");
         Ok(())
+    }
+}
+
+impl Watch<'_, '_> {
+    /// Keeps hold of the first process, to end it where this comes to nothing.
+    fn remember(&mut self, pid: i32) -> Result<(), Error> {
+        let failed = |action| failed_for(&self.record.id, action);
+        let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+        let number = Pid::from_raw(pid).ok_or_else(|| failed("find the first process")(gone()))?;
+        let pidfd = pidfd_open(number, PidfdFlags::empty())
+            .map_err(|error| failed("open the first process")(error.into()))?;
+        self.told.process = Some((pid, pidfd));
+        Ok(())
+    }
+
+    /// Credentials, filters and labels are what CRIU restores last; then the processes are stopped once more.
+    fn compare(&mut self) -> Result<(), Error> {
+        // CRIU does not say it again at this step.
+        let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+        let process = self.told.process.as_ref();
+        let (pid, _) =
+            process.ok_or_else(|| failed_for(&self.record.id, "find the first process")(gone()))?;
+        compare::confinement(*pid, self.making.plan, self.relabeled).map_err(self.differs())?;
+        self.told.compared = true;
+        Ok(())
+    }
+
+    fn differs(&self) -> impl FnOnce(compare::Difference) -> Error + use<> {
+        let id = self.record.id.clone();
+        move |source| Error::Differs { id, source }
+    }
+
+    /// At this step CRIU does not heed what we answer: the processes would go on.
+    fn kill(&self) {
+        if let Some((_, pidfd)) = &self.told.process {
+            // What lives on in spite of it is killed when all is undone.
+            let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+        }
+        // CRIU is among them, holds them until it ends, and waits for them: it comes last.
+        let mut pids = self.making.cgroup.processes().unwrap_or_default();
+        pids.retain(|pid| *pid != self.criu);
+        pids.push(self.criu);
+        for pid in pids {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! The messages are those of CRIU's own rpc.proto, as its project's crate has them. Where wrun is killed, CRIU
 //! meets the end of the stream at its next notification and undoes what it has done.
 
+mod config;
 mod external;
 mod images;
 mod log;
@@ -27,9 +28,10 @@ mod task;
 use std::io;
 use std::path::PathBuf;
 
+pub use config::Config;
 pub use external::{External, Namespace, cgroup_roots, dumped, restored};
 pub use images::Images;
-pub use options::{CgroupsMode, EmptyNamespace, Lsm, PageServer, Shared, config_file};
+pub use options::{CgroupsMode, EmptyNamespace, Lsm, PageServer, Shared};
 pub use places::{in_own_mounts, prepare};
 pub use program::{Feature, Program, Version};
 pub use session::{Notice, Session, Stdio, Waiting};
@@ -60,6 +62,12 @@ pub enum CriuError {
     Said(String),
     #[error("the conversation with criu broke off")]
     Conversation(#[source] io::Error),
+    #[error("criu did not answer: {0}")]
+    Ended(String),
+    #[error("criu hangs: it has not ended within {0} s of the container's first process, and was killed")]
+    Stuck(u64),
+    #[error("interrupted by a signal")]
+    Interrupted,
     #[error("criu's answer is not understood")]
     Answer(#[from] protobuf::Error),
     #[error("criu failed to {action} the container: {reason}")]
@@ -73,6 +81,15 @@ pub enum CriuError {
     },
     #[error("invalid --parent-path {0}: it must be relative (to --image-path)")]
     AbsoluteParent(PathBuf),
+    #[error("{option} {path}: criu would follow it: only regular files may be there{besides}; take it away")]
+    NotRegular {
+        option: &'static str,
+        path: PathBuf,
+        /// What may be there as well.
+        besides: &'static str,
+    },
+    #[error("annotation org.criu.config: {path}: {problem}")]
+    Config { path: PathBuf, problem: String },
     #[error("{path}: is no list of descriptors")]
     Descriptors {
         path: PathBuf,

@@ -1,17 +1,12 @@
 //! Words of the command line that are CRIU's, and the options that a dump and a restore have in common.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::str::FromStr;
 
-use super::{Images, rpc};
+use super::{Config, Images, rpc};
 
 /// CRIU's `log_level` for everything but debugging output, as runc sets it.
 const LOG_LEVEL: i32 = 4;
-/// Where a host's settings for CRIU under a runtime of runc's kind are.
-const CONFIG_FILE: &str = "/etc/criu/runc.conf";
-/// The annotation that names another file, or none.
-const CONFIG_ANNOTATION: &str = "org.criu.config";
 
 /// `--manage-cgroups-mode`: what CRIU does about the cgroups of the processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -120,14 +115,13 @@ pub struct Shared {
 
 impl Shared {
     /// The message that a dump or a restore begins with.
-    pub fn message(&self, images: &Images, log: &str, config_file: Option<String>) -> rpc::Criu_opts {
+    pub fn message(&self, images: &Images, log: &str, config: &Config) -> rpc::Criu_opts {
         let mut opts = rpc::Criu_opts::new();
         opts.set_images_dir_fd(images.directory.as_raw_fd());
         if let Some((_, work)) = &images.work {
             opts.set_work_dir_fd(work.as_raw_fd());
         }
         opts.set_log_level(LOG_LEVEL);
-        opts.set_log_file(log.to_owned());
         opts.set_notify_scripts(true);
         // The older of two options for the same; CRIU wants both.
         opts.set_manage_cgroups(true);
@@ -140,17 +134,8 @@ impl Shared {
         opts.set_lazy_pages(self.lazy_pages);
         opts.set_orphan_pts_master(true);
         opts.set_empty_ns(crate::plan::namespaces::Kind::Network.flag() as u32);
-        opts.config_file = config_file;
+        config.add_to(&mut opts, log);
         opts
-    }
-}
-
-/// The file with a host's own settings for CRIU, as runc finds it: named by an annotation, which also may say that
-/// there is none.
-pub fn config_file(annotations: &BTreeMap<String, String>) -> Option<String> {
-    match annotations.get(CONFIG_ANNOTATION) {
-        None => Some(CONFIG_FILE.to_owned()),
-        Some(path) => Some(path.clone()).filter(|path| !path.is_empty()),
     }
 }
 
@@ -219,16 +204,5 @@ mod tests {
         ] {
             assert!(server(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn an_annotation_names_the_settings_or_forbids_them() {
-        let with = |value: &str| BTreeMap::from([(CONFIG_ANNOTATION.to_owned(), value.to_owned())]);
-        assert_eq!(
-            config_file(&BTreeMap::new()).as_deref(),
-            Some("/etc/criu/runc.conf")
-        );
-        assert_eq!(config_file(&with("/x")).as_deref(), Some("/x"));
-        assert_eq!(config_file(&with("")), None);
     }
 }

@@ -139,7 +139,7 @@ impl Places<'_> {
             // CRIU restores what is in it.
             external::inside(root, destination)?
         } else {
-            self.make(root, destination, source.as_deref())?
+            self.make(root, destination, source.as_deref(), recursive)?
         };
         let Some(source) = source else {
             return Ok(Vec::new());
@@ -161,7 +161,13 @@ impl Places<'_> {
     }
 
     /// Makes a place, mounts there what is bound, since later places may be in that, and gives its path.
-    fn make(&self, root: BorrowedFd<'_>, destination: &Path, source: Option<&Path>) -> io::Result<PathBuf> {
+    fn make(
+        &self,
+        root: BorrowedFd<'_>,
+        destination: &Path,
+        source: Option<&Path>,
+        recursive: bool,
+    ) -> io::Result<PathBuf> {
         let place = match source {
             Some(source) if !source.is_dir() => resolve::make_file(root, destination)?,
             _ => resolve::make_directory(root, destination)?,
@@ -170,7 +176,9 @@ impl Places<'_> {
         let inside = path.strip_prefix(self.at).unwrap_or(&path);
         let at = Path::new("/").join(inside);
         if let Some(source) = source {
-            let tree = open_tree(source, OpenTreeFlags::OPEN_TREE_CLONE)?;
+            let mut flags = OpenTreeFlags::OPEN_TREE_CLONE;
+            flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+            let tree = open_tree(source, flags)?;
             move_to(tree.as_fd(), place.as_fd())?;
         }
         Ok(at)

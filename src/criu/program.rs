@@ -120,7 +120,7 @@ impl Program {
 
     /// One question and its answer, by a process of its own.
     fn ask(&self, request: &rpc::Criu_req) -> Result<rpc::Criu_resp, CriuError> {
-        let session = Session::start(self, &[], Stdio::Null, &|| Ok(()))?.go()?;
+        let mut session = Session::start(self, &[], Stdio::Null, &|| Ok(()))?.go()?;
         let answer = session.exchange(request, &mut |_| Ok::<(), CriuError>(()))?;
         session.end();
         Ok(answer)

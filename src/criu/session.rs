@@ -6,10 +6,13 @@ use std::io::{self, IoSliceMut, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
 
+use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use protobuf::Message as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, SocketFlags, SocketType,
 };
@@ -19,6 +22,10 @@ use crate::sys;
 
 /// More than any message of CRIU has; one that fills it is not whole.
 const MAX_MESSAGE: usize = 64 * 1024;
+/// How often one looks whether a process is still there.
+const TICK: Duration = Duration::from_secs(1);
+/// How long CRIU may take to end where what it works on has ended, or it has closed its end of the conversation.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// What the standard streams of CRIU are, and so those that a restored process inherits by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +55,12 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Session {
     pid: Pid,
+    /// Since its own children, the restored processes, have the socket too, its end is not always seen there.
+    pidfd: OwnedFd,
     socket: OwnedFd,
     ended: bool,
+    interrupt: Option<SignalFd>,
+    subject: Option<i32>,
 }
 
 fn start_failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> CriuError {
@@ -94,11 +105,18 @@ impl Session {
             126
         })
         .map_err(start_failed("make a process"))?;
+        let pidfd = rustix::process::Pid::from_raw(pid.as_raw())
+            .ok_or(rustix::io::Errno::SRCH)
+            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
+            .map_err(start_failed("open its process"))?;
         Ok(Waiting {
             session: Self {
                 pid,
+                pidfd,
                 socket: ours,
                 ended: false,
+                interrupt: None,
+                subject: None,
             },
             gate,
             report,
@@ -109,13 +127,24 @@ impl Session {
         self.pid
     }
 
+    /// Has a signal that is read there end what CRIU does.
+    pub fn heed(&mut self, signals: SignalFd) {
+        self.interrupt = Some(signals);
+    }
+
+    /// Has CRIU end soon after the end of process `subject`, which it dumps: somebody wants the container gone, and CRIU
+    /// may hang.
+    pub fn follow(&mut self, subject: i32) {
+        self.subject = Some(subject);
+    }
+
     /// Sends a request and serves CRIU until it answers. Where `watch` fails, CRIU is told to give up, and the
     /// error is that of `watch`.
     ///
     /// # Errors
     /// A conversation that broke off. Whether the answer tells of success is for the caller to see.
     pub fn exchange<E: From<CriuError>>(
-        &self,
+        &mut self,
         request: &rpc::Criu_req,
         watch: &mut dyn FnMut(Notice) -> Result<(), E>,
     ) -> Result<rpc::Criu_resp, E> {
@@ -161,6 +190,66 @@ impl Session {
         matches!(self.wait(), Some(WaitStatus::Exited(_, 0)))
     }
 
+    /// Waits until there is something to receive.
+    fn await_message(&mut self) -> Result<(), CriuError> {
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            // That a process is about to end no descriptor tells: the first one of a pid namespace waits for all
+            // others, and these for CRIU, which traces them.
+            let wait = left.or_else(|| self.subject.map(|_| TICK));
+            let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+            let mut fds = vec![
+                PollFd::new(&self.socket, PollFlags::IN),
+                PollFd::new(&self.pidfd, PollFlags::IN),
+            ];
+            if let Some(signals) = &self.interrupt {
+                fds.push(PollFd::new(signals, PollFlags::IN));
+            }
+            match poll(&mut fds, wait.as_ref()) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(CriuError::Conversation(error.into())),
+                Ok(0) if left.is_some() => return Err(CriuError::Stuck(GRACE.as_secs())),
+                Ok(0) => {
+                    if self.subject.is_some_and(is_ending) {
+                        deadline = Some(Instant::now() + GRACE);
+                    }
+                    continue;
+                }
+                Ok(_) => {}
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            // What it said last comes before its end.
+            if ready[0] {
+                return Ok(());
+            }
+            if ready[1] {
+                return Err(self.end_of_it());
+            }
+            if self.interrupt.is_some() && ready[2] {
+                return Err(CriuError::Interrupted);
+            }
+        }
+    }
+
+    /// How it ended, where it should not have.
+    fn end_of_it(&mut self) -> CriuError {
+        let patience = Timespec {
+            tv_sec: GRACE.as_secs().cast_signed(),
+            tv_nsec: 0,
+        };
+        let ended = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience));
+        if !ended.is_ok_and(|count| count > 0) {
+            return CriuError::Conversation(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.ended = true;
+        CriuError::Ended(match self.wait() {
+            Some(WaitStatus::Exited(_, code)) => format!("it ended with code {code}"),
+            Some(WaitStatus::Signaled(_, signal, _)) => format!("it was killed by {signal}"),
+            _ => "it ended".to_owned(),
+        })
+    }
+
     fn wait(&self) -> Option<WaitStatus> {
         loop {
             match waitpid(self.pid, None) {
@@ -179,16 +268,25 @@ impl Session {
         .map_err(|error| CriuError::Conversation(error.into()))
     }
 
-    fn receive(&self) -> Result<(rpc::Criu_resp, Option<OwnedFd>), CriuError> {
+    fn receive(&mut self) -> Result<(rpc::Criu_resp, Option<OwnedFd>), CriuError> {
+        self.await_message()?;
         let mut bytes = vec![0; MAX_MESSAGE];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::io::retry_on_intr(|| {
             let mut iov = [IoSliceMut::new(&mut bytes)];
             rustix::net::recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
-        })
-        .map_err(|error| CriuError::Conversation(error.into()))?;
-        if received.bytes == 0 || received.bytes == MAX_MESSAGE {
+        });
+        let received = match received {
+            Ok(received) => received,
+            // It has ended without reading all that we said.
+            Err(rustix::io::Errno::CONNRESET) => return Err(self.end_of_it()),
+            Err(error) => return Err(CriuError::Conversation(error.into())),
+        };
+        if received.bytes == 0 {
+            return Err(self.end_of_it());
+        }
+        if received.bytes == MAX_MESSAGE {
             return Err(CriuError::Conversation(io::ErrorKind::UnexpectedEof.into()));
         }
         let descriptor = control.drain().find_map(|message| match message {
@@ -240,6 +338,20 @@ impl Waiting {
         }
         Err(CriuError::Said(complaint))
     }
+}
+
+/// Whether a process has begun to end: PF_EXITING of the kernel's include/linux/sched.h, the ninth field of
+/// proc_pid_stat(5).
+fn is_ending(pid: i32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The name of the program may have blanks and parentheses in it.
+    let flags = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// The child's side.
@@ -308,4 +420,21 @@ fn null_streams() -> io::Result<()> {
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     Ok(nix::unistd::dup2_stderr(&null)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_is_known() {
+        assert!(!is_ending(std::process::id().cast_signed()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        while !is_ending(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(is_ending(pid));
+    }
 }

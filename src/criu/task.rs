@@ -22,6 +22,14 @@ impl Task {
         }
     }
 
+    /// The name of the file with its counts and times.
+    pub(super) const fn counts(self) -> &'static str {
+        match self {
+            Self::Dump | Self::PreDump => "stats-dump",
+            Self::Restore => "stats-restore",
+        }
+    }
+
     const fn message(self) -> rpc::Criu_req_type {
         match self {
             Self::Dump => rpc::Criu_req_type::DUMP,
@@ -44,20 +52,22 @@ impl Task {
     /// That of `watch`, or CRIU's with what its log says.
     pub fn carry_out<E: From<CriuError>>(
         self,
-        session: Session,
+        mut session: Session,
         opts: rpc::Criu_opts,
         images: &Images,
         watch: &mut dyn FnMut(Notice) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = images.log(opts.log_file());
+        images.clear(opts.log_file(), self)?;
         let mut request = rpc::Criu_req::new();
         request.set_type(self.message());
         request.opts = protobuf::MessageField::some(opts);
         let answer = session.exchange(&request, &mut |notice| watch(notice).map_err(Failure::Other));
         let answer = answer.map_err(|failure| match failure {
-            Failure::Own(CriuError::Conversation(source)) => self
-                .failed(&path, &format!("it ended without an answer: {source}"))
-                .into(),
+            Failure::Own(CriuError::Ended(how)) => self.failed(&path, &how).into(),
+            Failure::Own(CriuError::Conversation(source)) => {
+                self.failed(&path, &format!("it said no more: {source}")).into()
+            }
             Failure::Own(error) => error.into(),
             Failure::Other(error) => error,
         })?;

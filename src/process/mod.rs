@@ -3,6 +3,7 @@
 //!
 //! There is one thread, no async runtime and no engine here until a process has been cloned for good.
 
+pub mod compare;
 mod confine;
 mod conversation;
 pub mod gate;

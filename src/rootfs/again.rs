@@ -1,14 +1,14 @@
 //! The protection of a restored container's mounts. CRIU restores mounts with their flags, but not in all
 //! constellations: of several binds of one file system a read-only one can come back writable. So what config.json
-//! asks for is set once more, which changes nothing where all is well.
+//! asks for is set once more, which changes nothing where all is well; and what it hides is hidden where it is not.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 
-use super::{RootfsError, resolve};
+use super::{RootfsError, mask, resolve};
 use crate::plan::mounts::{Attributes, Rootfs};
 use crate::sys::mount::{MountAttr, mount_setattr};
 
@@ -34,12 +34,34 @@ pub fn protect_again(plan: &Rootfs) -> Result<(), RootfsError> {
         set(root.as_fd(), destination, mount.recursive_attributes.set, true)?;
     }
     for path in &plan.readonly_paths {
-        set(root.as_fd(), path, Attributes::RDONLY, true)?;
+        // One that came into being after the creation, or with another kernel.
+        if is_bare(root.as_fd(), path)? {
+            mask::readonly_all(root.as_fd(), std::slice::from_ref(path))?;
+        } else {
+            set(root.as_fd(), path, Attributes::RDONLY, true)?;
+        }
+    }
+    for path in &plan.masked {
+        if is_bare(root.as_fd(), path)? {
+            mask::mask_all(root.as_fd(), std::slice::from_ref(path), plan.label())?;
+        }
     }
     if plan.readonly {
         set(root.as_fd(), Path::new("/"), Attributes::RDONLY, false)?;
     }
     Ok(())
+}
+
+/// Whether something is at `path`, and no mount on it.
+fn is_bare(root: BorrowedFd<'_>, path: &Path) -> Result<bool, RootfsError> {
+    let place = match resolve::locate(root, path) {
+        Ok(place) => place,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(false),
+        Err(error) => return Err(fail(path)(error)),
+    };
+    let found = rustix::fs::statx(&place, "", AtFlags::EMPTY_PATH, StatxFlags::empty())
+        .map_err(|error| fail(path)(error.into()))?;
+    Ok(!found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn fail(path: &Path) -> impl FnOnce(io::Error) -> RootfsError {

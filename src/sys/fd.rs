@@ -29,11 +29,17 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
 /// What we open ourselves is close-on-exec from the start, and what came through an execve(2) cannot be.
 pub fn check_passed(count: u32) -> io::Result<()> {
     for number in 3..3 + count {
-        // SAFETY: F_GETFD reads a flag of the descriptor, open or not.
-        let flags = unsafe { libc::fcntl(number.cast_signed(), libc::F_GETFD) };
-        if flags == -1 || flags & libc::FD_CLOEXEC != 0 {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        }
+        check_one(number.cast_signed())?;
+    }
+    Ok(())
+}
+
+/// The same for one descriptor, by its number.
+pub fn check_one(number: RawFd) -> io::Result<()> {
+    // SAFETY: F_GETFD reads a flag of the descriptor, open or not.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags == -1 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     Ok(())
 }
