@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::bundle;
 use super::case::{Case, MARK, text};
-use super::command::{Output, eventually};
+use super::command::{Output, eventually, patience};
 use super::facts::Need;
 use super::leaks;
 
@@ -205,13 +206,20 @@ impl Drop for Podman<'_> {
         }
         let _ = self.holder.kill();
         let _ = self.holder.wait();
-        // Podman leaves the parent to whoever named it, and conmon's beside it. For a controller that is not there it
-        // makes plain directories with plain files, which do not go as cgroups do.
-        for group in leaks::cgroups(&self.case.mark).iter().rev() {
-            let _ = match is_plain(group) {
-                true => fs::remove_dir_all(group),
-                false => fs::remove_dir(group),
-            };
+        // Podman leaves the parent to whoever named it, and conmon's beside it, in which a conmon may still end. For a
+        // controller that is not there it makes plain directories with plain files, which do not go as cgroups do.
+        for _ in 0..100 * patience() {
+            let groups = leaks::cgroups(&self.case.mark);
+            if groups.is_empty() {
+                break;
+            }
+            for group in groups.iter().rev() {
+                let _ = match is_plain(group) {
+                    true => fs::remove_dir_all(group),
+                    false => fs::remove_dir(group),
+                };
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         for added in hierarchies().difference(&self.hierarchies) {
             let _ = fs::remove_dir(added);
