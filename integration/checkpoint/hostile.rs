@@ -111,13 +111,14 @@ fn joined_namespace_must_be_the_one(case: &Case) {
 }
 
 fn confinement_must_be_in_the_images(case: &Case) {
+    type Edit = fn(&mut Value);
     let container = counter(case, |config| {
         config["process"]["noNewPrivileges"] = json!(false);
     });
     checkpoint(&container, &[]);
     let config = fs::read(container.bundle.join("config.json")).expect("config.json");
     let before = count(&container);
-    let edits: [(&str, fn(&mut Value)); 3] = [
+    let edits: [(&str, Edit); 3] = [
         ("process.noNewPrivileges", |config| {
             config["process"]["noNewPrivileges"] = json!(true);
         }),
