@@ -353,7 +353,7 @@ fn flags_of_engines(case: &Case) {
     let before = count(&container);
     restore(
         &container,
-        &[&both[..], &["--no-subreaper", "--no-pivot"]].concat(),
+        &[&both[..], &["-no-subreaper", "--no-pivot"]].concat(),
     );
     goes_on(&container, before);
 }

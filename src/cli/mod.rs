@@ -230,7 +230,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Bo
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let wasm_required = arguments.first().is_some_and(|name| is_wasm_name(name));
     let parsed = match read(lazy(), &arguments) {
-        Err(_) => read(whole(), &arguments),
+        Err(_) => read(whole(), &with_two_dashes(&arguments)),
         parsed => parsed,
     };
     match parsed {
@@ -247,6 +247,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Bo
             Err(Box::new(Refusal { error, log, format }))
         }
     }
+}
+
+/// containerd's library for runtimes (go-runc) writes one long option of `restore` with one dash, as runc takes them all.
+/// Only for a command line that is not understood as it is.
+fn with_two_dashes(arguments: &[OsString]) -> Vec<OsString> {
+    let restore = arguments.iter().position(|argument| argument == "restore");
+    let after = restore.unwrap_or(arguments.len());
+    let mend = |(index, argument): (usize, &OsString)| match argument.to_str() {
+        Some("-no-subreaper") if index > after => OsString::from("--no-subreaper"),
+        _ => argument.clone(),
+    };
+    arguments.iter().enumerate().map(mend).collect()
 }
 
 fn read(command: clap::Command, arguments: &[OsString]) -> Result<(Global, Option<Command>), clap::Error> {

@@ -185,6 +185,8 @@ fn what_engines_call_is_read() {
         "wrun ps --format json ID",
         "wrun ps ID -o pid,cmd",
         "wrun run -d -b B --keep --no-subreaper ID",
+        "wrun restore --image-path I --detach -no-subreaper --bundle B ID",
+        "wrun exec ID restore -no-subreaper",
         "wrun spec --rootless -b B",
         "wrun list -q",
         "wrun list --format json",
