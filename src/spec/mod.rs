@@ -5,6 +5,7 @@
 
 pub mod annotations;
 pub mod capabilities;
+mod document;
 pub mod example;
 pub mod guest_options;
 pub mod live_mounts;
@@ -95,7 +96,14 @@ pub fn check_exec(process: &Process, container: &Spec) -> Result<(), SpecError> 
 /// Deserializes, and on failure once more, to find out where: keeping track of the place costs time that
 /// good documents need not spend.
 fn deserialize<T: DeserializeOwned>(bytes: &[u8], file: &Path) -> Result<T, SpecError> {
-    let bytes = &*names::in_their_case(bytes);
+    let bytes = &*names::in_their_case(bytes).map_err(|names::Twice { property, spellings }| {
+        let [one, other] = spellings;
+        SpecError::Invalid {
+            file: file.to_owned(),
+            field: property,
+            problem: format!("is there twice, as {one:?} and as {other:?}; leave one of them"),
+        }
+    })?;
     let parsed = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(_) => {

@@ -4,8 +4,11 @@
 //! A document that has none, as all that engines write, costs one pass over its bytes and is not copied.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+
+use super::document::Document;
 
 /// The properties of config.json, sorted.
 const NAMES: [&str; 155] = [
@@ -178,15 +181,31 @@ const MAPS: [&str; 6] = [
 
 /// The document with the names as the specification writes them. What is no JSON is given back, for the parser to
 /// say so.
-pub(super) fn in_their_case(bytes: &[u8]) -> Cow<'_, [u8]> {
-    if keys(bytes).all(|key| other_case(key).is_none()) {
-        return Cow::Borrowed(bytes);
+///
+/// # Errors
+/// [`Twice`].
+pub(super) fn in_their_case(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Twice> {
+    if keys(bytes).all(|key| is_plain(key) && other_case(key).is_none()) {
+        return Ok(Cow::Borrowed(bytes));
     }
-    let renamed = serde_json::from_slice(bytes).and_then(|mut document| {
-        rename(&mut document);
-        serde_json::to_vec(&document)
-    });
-    renamed.map_or(Cow::Borrowed(bytes), Cow::Owned)
+    let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
+        return Ok(Cow::Borrowed(bytes));
+    };
+    let renamed = renamed(document, "")?;
+    Ok(serde_json::to_vec(&renamed).map_or(Cow::Borrowed(bytes), Cow::Owned))
+}
+
+/// A property that stands there twice. Which value counts would depend on the order, for Go on that of the document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Twice {
+    /// `linux.maskedPaths`.
+    pub property: String,
+    pub spellings: [String; 2],
+}
+
+/// Whether a key is written as it is: without escapes, and without letters that Go takes for those of ASCII.
+fn is_plain(key: &[u8]) -> bool {
+    key.iter().all(|byte| byte.is_ascii() && *byte != b'\\')
 }
 
 /// The property that a key in another case stands for.
@@ -198,7 +217,7 @@ fn other_case(key: &[u8]) -> Option<&'static str> {
     NAMES.iter().find(same).copied()
 }
 
-/// The keys of all objects, as far as they have no escapes: names of properties need none.
+/// The keys of all objects, as they are written.
 fn keys(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -230,45 +249,85 @@ fn end_of_string(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn rename(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            rename_keys(members);
-            for (name, member) in members.iter_mut() {
-                match member {
-                    Value::Object(free) if MAPS.contains(&name.as_str()) => {
-                        free.values_mut().for_each(rename)
-                    }
-                    member => rename(member),
-                }
-            }
+fn renamed(document: Document, place: &str) -> Result<Value, Twice> {
+    Ok(match document {
+        Document::Object(members) => Value::Object(renamed_members(members, place, false)?),
+        Document::Array(items) => {
+            let items = items.into_iter().enumerate();
+            let items = items.map(|(index, item)| renamed(item, &format!("{place}[{index}]")));
+            Value::Array(items.collect::<Result<_, _>>()?)
         }
-        Value::Array(items) => items.iter_mut().for_each(rename),
-        _ => {}
-    }
+        Document::Plain(value) => value,
+    })
 }
 
-/// A property that is also there in its own case keeps that value; of objects there is then what either has.
-fn rename_keys(members: &mut Map<String, Value>) {
-    let wrong: Vec<(String, &str)> = members
-        .keys()
-        .filter_map(|key| Some((key.clone(), other_case(key.as_bytes())?)))
-        .collect();
-    for (key, name) in wrong {
-        if let Some(value) = members.remove(&key) {
-            match (members.get_mut(name), value) {
-                (None, value) => {
-                    members.insert(name.to_owned(), value);
-                }
-                (Some(Value::Object(own)), Value::Object(other)) => {
-                    for (key, value) in other {
-                        own.entry(key).or_insert(value);
-                    }
-                }
-                (Some(_), _) => {}
+/// Objects under one name in two cases are one, as in Go: runc's own tests write `cpu` and `CPU`. `free`: the names are
+/// the user's own.
+fn renamed_members(
+    members: Vec<(String, Document)>,
+    place: &str,
+    free: bool,
+) -> Result<Map<String, Value>, Twice> {
+    let mut by_name: BTreeMap<String, Vec<(String, Document)>> = BTreeMap::new();
+    for (key, member) in members {
+        let name = if free { key.clone() } else { name_of(&key) };
+        by_name.entry(name).or_default().push((key, member));
+    }
+    let mut all = Map::new();
+    for (name, mut written) in by_name {
+        let property = if place.is_empty() {
+            name.clone()
+        } else {
+            format!("{place}.{name}")
+        };
+        let member = match written.len() {
+            1 => written.swap_remove(0).1,
+            _ => merged(written, &property)?,
+        };
+        let value = match member {
+            Document::Object(members) if !free && MAPS.contains(&name.as_str()) => {
+                Value::Object(renamed_members(members, &property, true)?)
             }
+            member => renamed(member, &property)?,
+        };
+        all.insert(name, value);
+    }
+    Ok(all)
+}
+
+fn name_of(key: &str) -> String {
+    // Go's folding of case takes these two for `s` and `k`.
+    let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
+    other_case(folded.as_bytes()).map_or(
+        if NAMES.binary_search(&folded.as_str()).is_ok() {
+            folded
+        } else {
+            key.to_owned()
+        },
+        str::to_owned,
+    )
+}
+
+fn merged(written: Vec<(String, Document)>, property: &str) -> Result<Document, Twice> {
+    let mut spellings: Vec<String> = written.iter().map(|(key, _)| key.clone()).collect();
+    spellings.sort();
+    let same = spellings.windows(2).find(|pair| pair[0] == pair[1]);
+    let first = same.map_or(0, |same| spellings.partition_point(|key| *key < same[0]));
+    let twice = Twice {
+        property: property.to_owned(),
+        spellings: [spellings[first].clone(), spellings[first + 1].clone()],
+    };
+    if same.is_some() {
+        return Err(twice);
+    }
+    let mut all = Vec::new();
+    for (_, member) in written {
+        match member {
+            Document::Object(members) => all.extend(members),
+            _ => return Err(twice),
         }
     }
+    Ok(Document::Object(all))
 }
 
 #[cfg(test)]
@@ -278,7 +337,12 @@ mod tests {
     use super::*;
 
     fn renamed(json: &str) -> String {
-        String::from_utf8(in_their_case(json.as_bytes()).into_owned()).unwrap()
+        String::from_utf8(in_their_case(json.as_bytes()).unwrap().into_owned()).unwrap()
+    }
+
+    fn twice(json: &str) -> (String, [String; 2]) {
+        let twice = in_their_case(json.as_bytes()).unwrap_err();
+        (twice.property, twice.spellings)
     }
 
     #[test]
@@ -340,11 +404,54 @@ mod tests {
             renamed(r#"{"hugepageLimits" : [{"pagesize": "2MB"}], "CPU": {"Cpus": "0"}}"#),
             r#"{"cpu":{"cpus":"0"},"hugepageLimits":[{"pageSize":"2MB"}]}"#
         );
-        assert_eq!(renamed(r#"{"Gid": 1, "gid": 2}"#), r#"{"gid":2}"#);
         assert_eq!(
-            renamed(r#"{"CPU": {"Cpus": "0", "Shares": 1}, "cpu": {"shares": 2}}"#),
+            renamed(r#"{"CPU": {"Cpus": "0"}, "cpu": {"shares": 2}}"#),
             r#"{"cpu":{"cpus":"0","shares":2}}"#
         );
+    }
+
+    #[test]
+    fn a_property_in_two_spellings_is_refused() {
+        let pair = |one: &str, other: &str| [one.to_owned(), other.to_owned()];
+        for (json, property, spellings) in [
+            (
+                r#"{"root": {"readonly": false, "readOnly": true}}"#,
+                "root.readonly",
+                pair("readOnly", "readonly"),
+            ),
+            (
+                r#"{"linux": {"MaskedPaths": [], "maskedPaths": ["/x"]}}"#,
+                "linux.maskedPaths",
+                pair("MaskedPaths", "maskedPaths"),
+            ),
+            (
+                r#"{"linux": {"\u004daskedPaths": [], "maskedPaths": ["/x"]}}"#,
+                "linux.maskedPaths",
+                pair("MaskedPaths", "maskedPaths"),
+            ),
+            (
+                r#"{"CPU": {"Cpus": "0", "Shares": 1}, "cpu": {"shares": 2}}"#,
+                "cpu.shares",
+                pair("Shares", "shares"),
+            ),
+            (
+                r#"{"mounts": [{"Type": "x", "options": [], "options": ["ro"]}]}"#,
+                "mounts[0].options",
+                pair("options", "options"),
+            ),
+        ] {
+            assert_eq!(twice(json), (property.to_owned(), spellings), "{json}");
+        }
+    }
+
+    #[test]
+    fn escapes_and_letters_that_fold_to_ascii_hide_no_name() {
+        assert_eq!(renamed(r#"{"\u004daskedPaths":[]}"#), r#"{"maskedPaths":[]}"#);
+        assert_eq!(
+            renamed("{\"mas\u{212a}edPath\u{17f}\":[]}"),
+            r#"{"maskedPaths":[]}"#
+        );
+        assert_eq!(renamed(r#"{"\u0072oot":{}}"#), r#"{"root":{}}"#);
     }
 
     #[test]
@@ -359,7 +466,7 @@ mod tests {
     #[test]
     fn other_documents_are_not_touched() {
         for json in [
-            r#"{ "root": {"path": "Root"}, "unknown": 1, "\"Root": "a\\" }"#,
+            r#"{ "root": {"path": "Root"}, "unknown": 1, "x": "\"Root\": a\\" }"#,
             r#"{"Root"#,
             r#"{"Root": "\"#,
             r#"{"Root": }"#,
