@@ -4,7 +4,7 @@
 //! it: engines begin with "deny all", which must not take the defaults away. [`DevicePolicy`] plays the list
 //! through as the devices controller of v1 would: a rule for all devices (type `a`) starts anew with its
 //! verdict, later rules add to or take from the exceptions to it, so that the last match wins. One thing v1
-//! does is refused: it ignores in silence a denial that is narrower than an exception it keeps. v2's filter
+//! does is refused: it ignores in silence a denial of a part of an exception, all of which it keeps. v2's filter
 //! program is made from the same policy, so both modes give the same verdicts.
 
 use std::collections::BTreeMap;
@@ -197,22 +197,15 @@ impl DevicePolicy {
 }
 
 fn take_away(table: &mut BTreeMap<Key, Access>, key: Key, access: Access) -> Result<(), CgroupPlanError> {
-    let wider = [
-        Key { major: None, ..key },
-        Key { minor: None, ..key },
-        Key {
-            major: None,
-            minor: None,
-            block: key.block,
-        },
-    ];
-    for wider in wider.into_iter().filter(|wider| *wider != key) {
-        if let Some(kept) = table.get(&wider).filter(|kept| kept.0 & access.0 != 0) {
-            return Err(CgroupPlanError::DeviceHole {
-                rule: exception(key, access).to_string(),
-                wider: exception(wider, *kept).to_string(),
-            });
-        }
+    // A wider one, or one that crosses it (`c *:1` and `c 1:*`): only a part would have to go.
+    let mut partly = table
+        .iter()
+        .filter(|(kept, _)| key.meets(kept) && !key.covers(kept));
+    if let Some((wider, kept)) = partly.find(|(_, kept)| kept.0 & access.0 != 0) {
+        return Err(CgroupPlanError::DeviceHole {
+            rule: exception(key, access).to_string(),
+            wider: exception(*wider, *kept).to_string(),
+        });
     }
     table.retain(|narrower, kept| {
         if key.covers(narrower) {
@@ -248,6 +241,12 @@ impl Key {
     fn covers(&self, other: &Self) -> bool {
         let within = |own: Option<u32>, other: Option<u32>| own.is_none() || own == other;
         self.block == other.block && within(self.major, other.major) && within(self.minor, other.minor)
+    }
+
+    /// Whether there is a device of both.
+    fn meets(&self, other: &Self) -> bool {
+        let both = |own: Option<u32>, other: Option<u32>| own.is_none() || other.is_none() || own == other;
+        self.block == other.block && both(self.major, other.major) && both(self.minor, other.minor)
     }
 }
 

@@ -477,6 +477,18 @@ fn device_rules_that_cannot_be_kept_are_refused() {
             wider: "c 4:* rw".to_owned()
         }
     );
+    let crossing = r#"{"devices": [{"allow": true, "type": "c", "minor": 1, "access": "rw"},
+        {"allow": false, "type": "c", "major": 1, "access": "w"}]}"#;
+    assert_eq!(
+        policy(crossing).unwrap_err(),
+        CgroupPlanError::DeviceHole {
+            rule: "c 1:* w".to_owned(),
+            wider: "c *:1 rw".to_owned()
+        }
+    );
+    // Not what they have in common is denied.
+    let apart = crossing.replace(r#""access": "w"}]"#, r#""access": "m"}]"#);
+    assert!(policy(&apart).is_ok());
     for (rule, property) in [
         (
             r#"{"allow": true, "type": "c", "access": ""}"#,
