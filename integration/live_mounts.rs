@@ -24,6 +24,8 @@ pub fn tests() -> Vec<Test> {
         test!(without_namespaces_but_the_mounts),
         test!(links_of_the_container_stay_inside),
         test!(sources_below_the_root_are_the_container_s),
+        test!(flags_that_a_user_namespace_locks_stay),
+        test!(no_link_leads_onto_the_root),
         test!(procfs_is_not_to_be_covered),
         test!(the_root_stays),
         test!(what_is_not_mounted_is_not_removed),
@@ -334,6 +336,46 @@ fn links_of_the_container_stay_inside(case: &Case) {
         container.sh(&format!("test ! -e {place}/file"));
     }
     assert_eq!(fs::read_dir(&outside).expect("there").count(), 0);
+}
+
+fn flags_that_a_user_namespace_locks_stay(case: &Case) {
+    let container = case.container_with(&["sleep", "100"], |config| map_ids(config, 100_000));
+    std::os::unix::fs::chown(container.rootfs("mnt"), Some(100_000), Some(100_000))
+        .expect("our own directory");
+    container.run_detached();
+    let source = source(case);
+    let host = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("mount");
+        command.args(arguments);
+        case.finish(command).ok();
+    };
+    host(&["-t", "tmpfs", "none", &source]);
+    host(&["-o", "remount,bind,ro,nodev", &source]);
+    let mut refused = Vec::new();
+    for options in [&["rw"][..], &["rrw"], &["rdev"]] {
+        refused.push(change(
+            &container,
+            "add",
+            &json!([bind(&source, "/mnt", options)]),
+        ));
+    }
+    let kept = change(&container, "add", &json!([bind(&source, "/mnt", &["nosuid"])]));
+    rustix::mount::unmount(&source, rustix::mount::UnmountFlags::DETACH).expect("it is mounted");
+    for refused in refused {
+        case.names(&refused.code_is(1), &["/mnt", "operation not permitted"]);
+    }
+    kept.ok();
+    let line = mounted(&container, "/mnt").expect("it is mounted");
+    assert!(line.contains(" ro,nosuid,nodev"), "{line}");
+}
+
+fn no_link_leads_onto_the_root(case: &Case) {
+    let container = running(case);
+    container.sh("ln -s / /vol; ln -s ../.. /tmp/up");
+    for place in ["/vol", "/tmp/up"] {
+        let refused = change(&container, "add", &json!([bind(&source(case), place, &[])]));
+        case.names(&refused.code_is(1), &[place, "the root of the container"]);
+    }
 }
 
 fn procfs_is_not_to_be_covered(case: &Case) {

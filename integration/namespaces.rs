@@ -203,6 +203,18 @@ fn what_fails_without_a_mount_namespace_leaves_nothing_mounted(case: &Case) {
     });
     case.names(&container.run().code_is(1), &["/mnt", "nonsense"]);
     assert_eq!(mounted(&container.rootfs("")).0, Vec::<String>::new());
+    // Nor where it fails after the root has become that: with its rights, and without.
+    for (cwd, program, named) in [("/file", "true", "/file"), ("/", "/no/such", "/no/such")] {
+        let container = on_the_host(case, "true", |config| {
+            config["process"]["cwd"] = json!(cwd);
+            config["process"]["args"] = json!([program]);
+        });
+        container.write("file", "", 0o644);
+        let output = container.run();
+        assert!(!output.status.success(), "{output}");
+        case.names(&output, &[named]);
+        assert_eq!(mounted(&container.rootfs("")).0, Vec::<String>::new(), "{named}");
+    }
     case.nothing_left();
 }
 

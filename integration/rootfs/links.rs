@@ -186,6 +186,15 @@ fn remount_of_a_file_system(case: &Case) {
     let output = refused.run();
     assert!(!output.status.success(), "{output}");
     case.names(&output, &["/mnt", "is it a mount point?"]);
+    if case.runtime.ours {
+        // Which file system that is must not be for the image to say.
+        let led = case.container_with(&["true"], |config| {
+            add_mount(config, "/mnt", "tmpfs", "tmpfs", &[]);
+            add_mount(config, "/link", "tmpfs", "tmpfs", &["remount", "ro"]);
+        });
+        symlink("/mnt", led.rootfs("link")).expect("a link");
+        case.names(&led.run().code_is(1), &["/link", "does not follow a link"]);
+    }
 }
 
 fn lazytime_and_nosymfollow(case: &Case) {

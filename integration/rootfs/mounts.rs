@@ -14,6 +14,11 @@ pub fn tests() -> Vec<Test> {
         test!(named_flags_of_a_bind_mount_are_all_it_has)
             .covers(&["mounts.options"])
             .runc_from(2, "the flags that a user namespace keeps"),
+        test!(locked_flags_withstand_recursive_options).covers(&["mounts.options"]),
+        test!(own_mounts_of_a_user_namespace_are_not_locked)
+            .covers(&["mounts.options"])
+            .wrun_only("runc looks the source up before the mounts are made"),
+        test!(the_root_is_no_place_to_mount_on).wrun_only("runc mounts on the root itself"),
         test!(bind_mount_of_a_file).covers(&["mounts.{destination,source}"]),
         test!(bind_mount_is_recursive_only_when_asked).covers(&["mounts.options"]),
         test!(recursive_attributes).covers(&["mounts.options"]),
@@ -189,6 +194,76 @@ fn named_flags_of_a_bind_mount_are_all_it_has(case: &Case) {
         !refused.status.success() && refused.stderr.contains("operation not permitted"),
         "{refused}"
     );
+}
+
+/// Neither by recursive options, which the host's root would otherwise carry out, for the source and what is below it.
+fn locked_flags_withstand_recursive_options(case: &Case) {
+    let path = nested_source(case);
+    let inner = case.path("outer/inner");
+    mount(&["-o", "remount,bind,ro,nosuid,nodev,noexec", &inner]);
+    let run = |options: &[&str]| {
+        let container = case.container_with(&["cat", "/proc/self/mountinfo"], |config| {
+            map_ids(config, 100_000);
+            add_mount(config, "/mnt", "bind", &path, options);
+        });
+        container.run()
+    };
+    let below = run(&["rbind", "rrw", "rsuid", "rdev", "rexec"]);
+    let stricter = run(&["rbind", "rro"]);
+    unmount(&inner);
+    mount(&["-t", "tmpfs", "none", &inner]);
+    mount(&["-o", "remount,bind,ro,nosuid,nodev,noexec", &inner]);
+    let source = inner.clone();
+    let top = case.container_with(&["true"], |config| {
+        map_ids(config, 100_000);
+        add_mount(
+            config,
+            "/mnt",
+            "bind",
+            &source,
+            &["rbind", "rrw", "rsuid", "rdev", "rexec"],
+        );
+    });
+    let top = top.run();
+    unmount(&inner);
+    for refused in [below, top] {
+        assert!(
+            !refused.status.success() && refused.stderr.contains("operation not permitted"),
+            "{refused}"
+        );
+    }
+    assert!(mount_at(&stricter.ok().stdout, "/mnt/inner").has("ro"));
+}
+
+/// What the container mounts itself is its own to bind with other flags.
+fn own_mounts_of_a_user_namespace_are_not_locked(case: &Case) {
+    let container = case.container_with(&["cat", "/proc/self/mountinfo"], |config| {
+        map_ids(config, 100_000)
+    });
+    let made = container.rootfs("tmp");
+    fs::create_dir_all(container.rootfs("again")).expect("a directory");
+    container.edit(|config| {
+        add_mount(config, "/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev"]);
+        let made = made.to_str().expect("UTF-8");
+        add_mount(config, "/again", "bind", made, &["bind", "dev", "suid"]);
+    });
+    let text = container.run().ok().stdout;
+    let again = mount_at(&text, "/again");
+    assert!(!again.has("nodev") && !again.has("nosuid"), "{again:?}");
+}
+
+/// A link of the image that leads a mount onto the root itself.
+fn the_root_is_no_place_to_mount_on(case: &Case) {
+    for (source, fstype) in [("tmpfs", "tmpfs"), ("cgroup", "cgroup")] {
+        let container = case.container_with(&["true"], |config| {
+            add_mount(config, "/vol", fstype, source, &[]);
+        });
+        symlink("/", container.rootfs("vol")).expect("a link");
+        case.names(
+            &container.run().code_is(1),
+            &["/vol", "the root of the container"],
+        );
+    }
 }
 
 fn bind_mount_of_a_file(case: &Case) {

@@ -19,6 +19,9 @@ pub fn tests() -> Vec<Test> {
         test!(cgroup_mount_on_v2_in_the_host_s_namespace)
             .covers(&["mounts.{type,options}"])
             .unified(),
+        test!(cgroup_mount_on_v2_without_a_cgroup)
+            .unified()
+            .wrun_only("it is an option of crun's, which shows the tree from its root"),
         test!(cgroup_mount_on_v2)
             .covers(&["mounts.{type,options}", "linux.namespaces.type=cgroup"])
             .unified(),
@@ -179,4 +182,28 @@ fn cgroup_mount_on_v2_in_the_host_s_namespace(case: &Case) {
             .starts_with("cgroup"),
         "{output}"
     );
+}
+
+/// The caller's own is shown, to be looked at only, and not the host's tree, whatever the mount's options say.
+fn cgroup_mount_on_v2_without_a_cgroup(case: &Case) {
+    let script = "cat /proc/self/cgroup; mkdir /sys/fs/cgroup/x; cat /proc/self/mountinfo";
+    let container = case.script_with(script, |config| {
+        add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]);
+    });
+    let bundle = container.bundle();
+    let output = case.call(&[
+        "--cgroup-manager",
+        "disabled",
+        "run",
+        "--bundle",
+        &bundle,
+        &container.id,
+    ]);
+    assert!(output.stderr.contains("Read-only file system"), "{output}");
+    let own = output.stdout.lines().find_map(|line| line.strip_prefix("0::"));
+    let line = output
+        .stdout
+        .lines()
+        .find(|line| line.contains(" /sys/fs/cgroup "));
+    assert_eq!(line.and_then(|line| line.split(' ').nth(3)), own, "{output}");
 }

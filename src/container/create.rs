@@ -19,7 +19,8 @@ use crate::hooks::Outputs;
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Plan};
-use crate::process::{Child, Launch, Service, send_bytes};
+use crate::process::{Child, Launch, LaunchError, Service, send_bytes};
+use crate::rootfs::HostRoot;
 use crate::security::seccomp::Program as Filter;
 use crate::security::seccomp_cache;
 use crate::state::{Identity, Record};
@@ -70,6 +71,7 @@ pub(super) fn create_with(
         hook_outputs,
         making: Making::new(context, &plan, &bundle, host, &entry, cgroup),
         child: None,
+        host_root: None,
     };
     let made = creating.make(filter);
     made.inspect_err(|_| creating.undo())
@@ -95,12 +97,15 @@ struct Creating<'a> {
     hook_outputs: Outputs,
     making: Making<'a>,
     child: Option<Child>,
+    /// Where the root gets mounted on the host.
+    host_root: Option<HostRoot>,
 }
 
 impl Creating<'_> {
     fn make(&mut self, filter: Option<Filter>) -> Result<Created, Error> {
         let _lock = self.making.entry.lock()?;
         let record = self.making.make_groups()?;
+        self.host_root = HostRoot::look(&self.making.plan.rootfs).map_err(LaunchError::from)?;
         let child = self.launch(&record, filter)?;
         let plan = self.making.plan;
         let service = Service {
@@ -180,6 +185,9 @@ impl Creating<'_> {
     fn undo(&mut self) {
         if let Some(child) = &self.child {
             child.end();
+        }
+        if let Some(root) = &self.host_root {
+            root.restore();
         }
         self.making.undo(self.child.is_some());
     }

@@ -1,4 +1,8 @@
 //! `exec`: making a further process in a running container, with everything the first one got.
+//!
+//! It is in sight of the container's processes from its birth in their pid namespace, and until it is confined it has our
+//! capabilities: one with CAP_SYS_PTRACE that is in no user namespace of its own could take it over in that moment, as
+//! with runc. What it holds open by then is not the host's (see [`super::spawn`]).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -105,8 +109,10 @@ impl Exec<'_> {
     }
 
     /// Whether the process is told about itself by a procfs of the container's pid namespace. The host's leads to all of
-    /// the host, and processes of the container that may trace others can take it from him. In a user namespace they may
-    /// not, since he has never executed anything there; but then neither may he make a procfs as a rule.
+    /// the host, and processes of the container that may trace others can take it from him. Those in a user namespace of
+    /// the container's own may not, since he has never executed anything there; but then neither may he make a procfs as a
+    /// rule. Where we are in a user namespace ourselves and the container has no other, they may: what they find then
+    /// leads as far as our own namespace's rights do.
     fn makes_own_proc(&self) -> bool {
         let joins = |kind| self.namespaces.contains(&kind);
         joins(Kind::Pid) && !joins(Kind::User) && !self.rootless && !self.in_user_namespace

@@ -56,7 +56,10 @@ impl Remount<'_> {
         let own_root = self.own_root().map_err(failed("look at the first process"))?;
         let mut sources = match change {
             Change::Add(plan) => {
-                Sources::open_binds(&plan.rootfs, &|idmap| userns::for_mount(idmap, &plan.namespaces))?
+                let user_namespace = self.namespaces.contains(&Kind::User);
+                Sources::open_binds(&plan.rootfs, user_namespace, &|idmap| {
+                    userns::for_mount(idmap, &plan.namespaces)
+                })?
             }
             Change::Remove(_) => Sources::default(),
         };

@@ -9,7 +9,9 @@
 //!
 //! And so it does for all that join the pid namespace of a running container: whoever is born there is in sight of the
 //! container's processes at once, and one of them that may trace others can take over what he holds. So the intermediate
-//! process closes what is the host's and enters all other namespaces before; the real one has never seen the host.
+//! process closes what is the host's and enters all other namespaces before; the real one has never seen the host. It does
+//! have our capabilities until it is confined, and a process that may trace it has the use of them for that moment; so has
+//! one in a pid namespace that a new container joins by its path, where the first process sees the host until its pivot.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

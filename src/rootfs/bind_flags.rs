@@ -1,5 +1,8 @@
 //! The flags of a bind mount, of which a user namespace may hold some fast: what is read-only on the host, say, is not
 //! made writable in there (mount_namespaces(7), "Restrictions on mount namespaces").
+//!
+//! This is about what config.json asks for. A mount that the host opened is not locked for the kernel, which locks only
+//! what a namespace copies: a container with CAP_SYS_ADMIN in its user namespace can change its flags, as with crun.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,22 +10,23 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::StatVfsMountFlags;
 
 use super::mount::set_attributes;
+use super::source::Locks;
 use crate::plan::mounts::Attributes;
 
 const ACCESS_TIME: u64 = Attributes::ATIME_MASK | Attributes::NODIRATIME;
 
 /// Gives a detached bind mount its flags. Those of its source's that the plan neither names nor may clear stay.
 ///
-/// `locked`: the mount is for a user namespace and the host opened it. The kernel, which locks what such a namespace
-/// takes over by itself, has not locked this one.
+/// `locks`: of a mount for a user namespace that the host opened, we know what the kernel would have locked in one that
+/// the namespace had taken over, and keep to it.
 ///
 /// # Errors
 /// EPERM where a flag is to be cleared by name (`cleared`), or an access-time mode to be set, against a lock.
-pub fn set(tree: BorrowedFd<'_>, wanted: Attributes, cleared: u64, locked: bool) -> io::Result<()> {
+pub fn set(tree: BorrowedFd<'_>, wanted: Attributes, cleared: u64, locks: &Locks) -> io::Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    if !locked {
+    if matches!(locks, Locks::OfTheKernel) {
         match set_attributes(tree, wanted, false) {
             // Something is locked.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
@@ -31,6 +35,46 @@ pub fn set(tree: BorrowedFd<'_>, wanted: Attributes, cleared: u64, locked: bool)
     }
     let source = rustix::fs::fstatvfs(tree)?.f_flag;
     set_attributes(tree, keeping(wanted, cleared, attributes_of(source))?, false)
+}
+
+/// Whether recursive options, which always name what they clear, go against a lock of any mount of the tree.
+///
+/// # Errors
+/// EPERM where they do.
+pub fn check_recursive(tree: BorrowedFd<'_>, wanted: Attributes, locks: &Locks) -> io::Result<()> {
+    let Locks::Ours(below) = locks else {
+        return Ok(());
+    };
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let own = attributes_of(rustix::fs::fstatvfs(tree)?.f_flag);
+    for source in std::iter::once(own).chain(below.iter().copied()) {
+        keeping(wanted, wanted.clear, source)?;
+    }
+    Ok(())
+}
+
+/// The attributes in the options of a mount, as mountinfo has them.
+pub fn attributes_named(options: &str) -> u64 {
+    let one = |option: &str| match option {
+        "ro" => Attributes::RDONLY,
+        "nosuid" => Attributes::NOSUID,
+        "nodev" => Attributes::NODEV,
+        "noexec" => Attributes::NOEXEC,
+        "nodiratime" => Attributes::NODIRATIME,
+        "noatime" => Attributes::NOATIME,
+        "relatime" => Attributes::RELATIME,
+        _ => 0,
+    };
+    let mut all = Attributes::STRICTATIME;
+    for option in options.split(',') {
+        if matches!(option, "noatime" | "relatime") {
+            all &= !Attributes::ATIME_MASK;
+        }
+        all |= one(option);
+    }
+    all
 }
 
 /// What is wanted, less what the source's locked flags forbid.
@@ -90,6 +134,31 @@ mod tests {
             keeping(wanted, Attributes::NOEXEC, source).is_ok(),
             "not set there"
         );
+    }
+
+    #[test]
+    fn recursive_options_keep_to_the_locks_of_every_mount() {
+        let file = std::fs::File::open("/").expect("the root");
+        let tree = std::os::fd::AsFd::as_fd(&file);
+        // Which no mount has set.
+        let harmless = Attributes {
+            set: Attributes::NOSUID,
+            clear: Attributes::NOSYMFOLLOW,
+        };
+        let writable = Attributes { set: 0, clear: RO };
+        let below = Locks::Ours(vec![attributes_named("ro,relatime")]);
+        assert!(check_recursive(tree, harmless, &below).is_ok());
+        assert!(check_recursive(tree, writable, &below).is_err());
+        assert!(check_recursive(tree, writable, &Locks::OfTheKernel).is_ok());
+    }
+
+    #[test]
+    fn options_of_a_mount_are_attributes() {
+        assert_eq!(
+            attributes_named("ro,nosuid,relatime"),
+            RO | Attributes::NOSUID | Attributes::RELATIME
+        );
+        assert_eq!(attributes_named("rw"), Attributes::STRICTATIME);
     }
 
     #[test]

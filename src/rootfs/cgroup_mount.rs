@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::mount::set_attributes;
+use super::mount::{ROOT_IS_NO_PLACE, is_root, set_attributes};
 use super::{CgroupView, RootfsError, move_to, open_tree, resolve, set_propagation};
 use crate::plan::cgroup::CgroupMode;
 use crate::plan::mounts::{Attributes, Mount};
@@ -29,6 +29,13 @@ pub fn mount(root: BorrowedFd<'_>, mount: &Mount, view: &CgroupView<'_>) -> Resu
     };
     let place = resolve::make_directory(root, &mount.destination)
         .map_err(|error| fail("make the place to mount on", error))?;
+    if is_root(root, place.as_fd()).map_err(|error| fail("examine the place", error))? {
+        return Err(RootfsError::Refused {
+            index: mount.index,
+            destination: mount.destination.clone(),
+            reason: ROOT_IS_NO_PLACE,
+        });
+    }
     match view.placement.mode {
         CgroupMode::V2 => unified(place.as_fd(), mount, view, &fail),
         CgroupMode::V1 => trees(place.as_fd(), mount, view, &fail),
@@ -51,20 +58,56 @@ fn unified(
     } else {
         match own {
             Some(own) => clone_directory(own),
-            None => new_instance("cgroup2", &[]),
+            None => callers_directory().and_then(|own| clone_directory(&own)),
         }
     }
     .map_err(|error| fail("make a view of cgroup2", error))?;
-    finish(tree.as_fd(), place, mount, fail)
+    finish(tree.as_fd(), place, mount, attributes(mount, view), fail)
+}
+
+/// A container without any cgroup is in its caller's, at which it may look, as in runc.
+fn attributes(mount: &Mount, view: &CgroupView<'_>) -> Attributes {
+    if view.placement.paths.is_empty() {
+        Attributes {
+            set: mount.attributes.set | Attributes::RDONLY,
+            clear: mount.attributes.clear & !Attributes::RDONLY,
+        }
+    } else {
+        mount.attributes
+    }
+}
+
+/// Where this process is in the one tree of v2.
+fn callers_directory() -> io::Result<PathBuf> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let base = Path::new("/sys/fs/cgroup");
+    let line = mountinfo::lines(&table)
+        .filter(|line| line.fstype == "cgroup2" && line.point == base)
+        .last();
+    let tree = line.map(|line| HostTree {
+        name: String::new(),
+        path: line.point,
+        root: line.root,
+        fstype: line.fstype.to_owned(),
+        options: Vec::new(),
+    });
+    // Anything else would be another's, or the host's.
+    tree.and_then(|tree| tree.current()).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "the caller's own cgroup is not to be seen",
+        )
+    })
 }
 
 fn finish(
     tree: BorrowedFd<'_>,
     place: BorrowedFd<'_>,
     mount: &Mount,
+    attributes: Attributes,
     fail: Fail<'_>,
 ) -> Result<(), RootfsError> {
-    set_attributes(tree, mount.attributes, false).map_err(|error| fail("set its options", error))?;
+    set_attributes(tree, attributes, false).map_err(|error| fail("set its options", error))?;
     for propagation in &mount.propagation {
         set_propagation(tree, propagation.kind, propagation.recursive)
             .map_err(|error| fail("set its propagation", error))?;
@@ -93,7 +136,6 @@ fn trees(
                 Some(new_instance(&host.fstype, &options))
             }
             (false, Some(own)) => Some(clone_directory(own)),
-            // A container without any cgroup is in its caller's, at which it may look, as in runc.
             (false, None) if view.placement.paths.is_empty() => {
                 host.current().map(|own| clone_directory(&own))
             }
@@ -102,18 +144,10 @@ fn trees(
         };
         let Some(tree) = make() else { continue };
         let tree = tree.map_err(named)?;
-        let attributes = if view.placement.paths.is_empty() {
-            Attributes {
-                set: mount.attributes.set | Attributes::RDONLY,
-                clear: mount.attributes.clear & !Attributes::RDONLY,
-            }
-        } else {
-            mount.attributes
-        };
         rustix::fs::mkdirat(&tmpfs, host.name.as_str(), Mode::from_raw_mode(0o755))
             .map_err(|e| named(e.into()))?;
         let below = resolve::locate(tmpfs.as_fd(), Path::new(&host.name)).map_err(named)?;
-        set_attributes(tree.as_fd(), attributes, false).map_err(named)?;
+        set_attributes(tree.as_fd(), attributes(mount, view), false).map_err(named)?;
         move_to(tree.as_fd(), below.as_fd()).map_err(named)?;
         for controller in host
             .options

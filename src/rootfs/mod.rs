@@ -10,6 +10,7 @@ mod cgroup_mount;
 mod copy_up;
 mod device;
 mod guest_view;
+mod host_root;
 pub mod live;
 mod mask;
 mod mount;
@@ -25,6 +26,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 pub use again::protect_again;
 pub use guest_view::enter_guest_view;
+pub use host_root::HostRoot;
 pub use mount::MapIds;
 pub use source::{Sources, map_ids};
 
@@ -94,8 +96,8 @@ pub struct Tree<'p> {
     undo: Undo,
 }
 
-/// The root where it is mounted on the host, otherwise nothing. Dropped, that mount goes, with all on it: nobody else
-/// would take away what belongs to a container that was not made.
+/// The root where it is mounted on the host, otherwise nothing. Dropped, that mount goes, with all on it. After the pivot,
+/// when this process gives up its rights, that is for the parent ([`HostRoot`]).
 struct Undo(Option<OwnedFd>);
 
 impl Drop for Undo {

@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
-use super::source::{open_flags, open_inside};
+use super::live::mount_id;
+use super::source::{Locks, open_flags, open_inside};
 use super::{
     CgroupView, RootfsError, Sources, bind_flags, cgroup_mount, copy_up, describe, move_to, open_tree,
     resolve, set_propagation,
@@ -78,6 +79,7 @@ pub fn mount(
     help: &Help<'_>,
 ) -> Result<Option<OwnedFd>, RootfsError> {
     let at = Failing { mount };
+    let mut locks = Locks::OfTheKernel;
     let tree = match &mount.source {
         MountSource::Bind { .. } => {
             if let Some(target) = sources.link(mount.index) {
@@ -85,10 +87,9 @@ pub fn mount(
                     .map_err(at.fail("make the source's link at the destination"))?;
                 return Ok(None);
             }
-            match sources.take(mount.index) {
-                Some(tree) => tree,
-                None => open_source(&at, root, help.map_ids)?,
-            }
+            let (tree, opened) = bind_source(&at, root, sources, help.map_ids)?;
+            locks = opened;
+            tree
         }
         MountSource::Filesystem { .. } => new_filesystem(
             &at,
@@ -120,7 +121,10 @@ pub fn mount(
     }
     match mount.source {
         MountSource::Bind { cleared, .. } => {
-            bind_flags::set(tree.as_fd(), attributes, cleared, sources.locked)
+            // Before anything is changed: what is locked is what the source has.
+            bind_flags::check_recursive(tree.as_fd(), mount.recursive_attributes, &locks)
+                .map_err(at.fail("set its recursive options"))?;
+            bind_flags::set(tree.as_fd(), attributes, cleared, &locks)
         }
         _ => set_attributes(tree.as_fd(), attributes, false),
     }
@@ -135,8 +139,33 @@ pub fn mount(
     Ok(Some(tree))
 }
 
-/// Opens the source of a bind mount that the host has not opened.
-fn open_source(at: &Failing<'_>, root: BorrowedFd<'_>, map_ids: MapIds<'_>) -> Result<OwnedFd, RootfsError> {
+/// The source of a bind mount. In one that the host has opened for a user namespace the kernel has locked no flag; in one
+/// that is opened here it has.
+fn bind_source(
+    at: &Failing<'_>,
+    root: BorrowedFd<'_>,
+    sources: &mut Sources,
+    map_ids: MapIds<'_>,
+) -> Result<(OwnedFd, Locks), RootfsError> {
+    if let Some(tree) = sources.take(at.mount.index) {
+        return Ok((tree, sources.locks(at.mount.index)));
+    }
+    let (tree, of_the_root) = open_source(at, root, map_ids)?;
+    // The root's own mount is the host's work too.
+    let locks = if of_the_root && sources.locked {
+        Locks::Ours(Vec::new())
+    } else {
+        Locks::OfTheKernel
+    };
+    Ok((tree, locks))
+}
+
+/// Opens the source of a bind mount that the host has not opened; also tells whether it is on the root's own mount.
+fn open_source(
+    at: &Failing<'_>,
+    root: BorrowedFd<'_>,
+    map_ids: MapIds<'_>,
+) -> Result<(OwnedFd, bool), RootfsError> {
     let MountSource::Bind {
         path,
         recursive,
@@ -147,22 +176,30 @@ fn open_source(at: &Failing<'_>, root: BorrowedFd<'_>, map_ids: MapIds<'_>) -> R
     else {
         return Err(at.refuse("not a bind mount"));
     };
-    let tree = match inside {
+    let (tree, of_the_root) = match inside {
         Some(inside) => open_inside(root, inside, *recursive, *links),
-        None => open_tree(path, open_flags(*recursive, *links)),
+        None => open_tree(path, open_flags(*recursive, *links)).map(|tree| (tree, false)),
     }
     .map_err(at.fail("open the source"))?;
     if at.mount.idmap.is_some() {
         map_ids(at.mount.index, tree.as_fd()).map_err(at.fail("have its ids mapped"))?;
     }
-    Ok(tree)
+    Ok((tree, of_the_root))
 }
 
 /// Gives what is mounted at the destination already other options.
 fn remount(at: &Failing<'_>, root: BorrowedFd<'_>) -> Result<(), RootfsError> {
     let mount = at.mount;
-    let place = resolve::locate(root, &mount.destination).map_err(at.fail("find it to remount it"))?;
+    let place = match &mount.source {
+        // Of a file system the host may use too: an image must not choose which by a link.
+        MountSource::Reconfigure { .. } => resolve::locate_link(root, &mount.destination),
+        _ => resolve::locate(root, &mount.destination),
+    }
+    .map_err(at.fail("find it to remount it"))?;
     if let MountSource::Reconfigure { flags, data } = &mount.source {
+        if resolve::is_link(&place).map_err(at.fail("examine it"))? {
+            return Err(at.refuse("remount without bind does not follow a link; name where it leads"));
+        }
         reconfigure(at, place.as_fd(), flags, data)?;
     }
     set_attributes(place.as_fd(), mount.attributes, false)
@@ -262,6 +299,9 @@ fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result
     } else {
         resolve::make_file(root, destination).map_err(at.fail("make the place to mount on"))?
     };
+    if is_root(root, place.as_fd()).map_err(at.fail("examine the place"))? {
+        return Err(at.refuse(ROOT_IS_NO_PLACE));
+    }
     if destination == Path::new("/proc") {
         if !is_proc(tree).map_err(at.fail("examine the source"))? {
             return Err(at.refuse("only a proc file system may be mounted on /proc"));
@@ -273,6 +313,17 @@ fn place(at: &Failing<'_>, root: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> Result
         return Err(at.refuse("a mount below /proc would fool what reads it"));
     }
     Ok(place)
+}
+
+pub(super) const ROOT_IS_NO_PLACE: &str =
+    "it leads to the root of the container (by a link of the image?), which nothing may be mounted on";
+
+/// Whether a place is the root itself: what covers that would be passed by in looking up what comes later, and seen by
+/// the container or not as the case may be.
+pub(super) fn is_root(root: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<bool> {
+    let (own, other) = (rustix::fs::fstat(root)?, rustix::fs::fstat(place)?);
+    let same_file = (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino);
+    Ok(same_file && mount_id(root)?.0 == mount_id(place)?.0)
 }
 
 /// The destination, as a directory that is no link: an image whose /proc is one would have the real one mounted

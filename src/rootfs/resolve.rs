@@ -61,6 +61,11 @@ pub fn is_directory(fd: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
 }
 
+/// Whether it is a symbolic link.
+pub fn is_link(fd: impl AsFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Symlink)
+}
+
 /// Opens `path`, making the directories that are missing (mode 0755), the last one included.
 pub fn make_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     match locate(root, path) {

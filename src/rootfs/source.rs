@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::OpenTreeFlags;
 
-use super::{RootfsError, describe, open_tree, resolve, set_propagation, while_building};
+use super::live::mount_id;
+use super::{RootfsError, bind_flags, describe, open_tree, resolve, set_propagation, while_building};
 use crate::plan::mounts::{Links, Mount, MountIdMap, MountSource, PropagationKind, Rootfs};
 use crate::sys::mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
+use crate::sys::mountinfo;
 
 /// Makes a descriptor of a user namespace with the given maps; the room `process` knows how.
 pub type MakeUserNamespace<'f> = &'f dyn Fn(&MountIdMap) -> io::Result<OwnedFd>;
@@ -26,6 +28,17 @@ pub struct Sources {
     links: BTreeMap<usize, PathBuf>,
     /// They were opened by the host for a user namespace: their flags are as locked as if it had got them the usual way.
     pub(super) locked: bool,
+    /// Where recursive options are to be set on locked ones: the attributes of the mounts below each.
+    below: BTreeMap<usize, Vec<u64>>,
+}
+
+/// Who sees to it that flags stay which a user namespace may not change.
+#[derive(Debug)]
+pub enum Locks {
+    /// The kernel, if anybody.
+    OfTheKernel,
+    /// We, since the kernel does not know. With the attributes of the mounts below.
+    Ours(Vec<u64>),
 }
 
 impl Sources {
@@ -63,7 +76,7 @@ impl Sources {
                 continue;
             }
             if (user_namespace && matches!(mount.source, MountSource::Bind { .. })) || mount.idmap.is_some() {
-                sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
+                sources.open_host(mount, plan, make)?;
             }
         }
         Ok(sources)
@@ -71,8 +84,16 @@ impl Sources {
 
     /// Opens the source of every bind mount that is not below the container's root: for a container that runs, from
     /// which no path of the host is seen.
-    pub fn open_binds(plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<Self, RootfsError> {
-        let mut sources = Self::default();
+    /// `user_namespace`: the container has one that is not ours.
+    pub fn open_binds(
+        plan: &Rootfs,
+        user_namespace: bool,
+        make: MakeUserNamespace<'_>,
+    ) -> Result<Self, RootfsError> {
+        let mut sources = Self {
+            locked: user_namespace,
+            ..Self::default()
+        };
         for mount in &plan.mounts {
             if let Some(target) = link_to_copy(mount)? {
                 sources.links.insert(mount.index, target);
@@ -86,10 +107,38 @@ impl Sources {
                     });
                 }
             } else if matches!(mount.source, MountSource::Bind { .. }) || mount.idmap.is_some() {
-                sources.mounts.insert(mount.index, open_one(mount, plan, make)?);
+                sources.open_host(mount, plan, make)?;
             }
         }
         Ok(sources)
+    }
+
+    fn open_host(
+        &mut self,
+        mount: &Mount,
+        plan: &Rootfs,
+        make: MakeUserNamespace<'_>,
+    ) -> Result<(), RootfsError> {
+        if self.locked && !mount.recursive_attributes.is_empty() {
+            let below = attributes_below(mount).map_err(|source| RootfsError::Mount {
+                index: mount.index,
+                origin: describe(mount),
+                destination: mount.destination.clone(),
+                action: "look at the mounts below the source".to_owned(),
+                source,
+            })?;
+            self.below.insert(mount.index, below);
+        }
+        self.mounts.insert(mount.index, open_one(mount, plan, make)?);
+        Ok(())
+    }
+
+    /// What holds for a mount that [`Self::take`] gives.
+    pub(super) fn locks(&mut self, index: usize) -> Locks {
+        match self.locked {
+            true => Locks::Ours(self.below.remove(&index).unwrap_or_default()),
+            false => Locks::OfTheKernel,
+        }
     }
 
     /// What the clone must keep open.
@@ -147,6 +196,24 @@ pub(super) fn open_flags(recursive: bool, links: Links) -> OpenTreeFlags {
         flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
     flags
+}
+
+/// The attributes of all mounts that a recursive bind takes along, by the host's table.
+fn attributes_below(mount: &Mount) -> io::Result<Vec<u64>> {
+    let MountSource::Bind {
+        path,
+        recursive: true,
+        ..
+    } = &mount.source
+    else {
+        return Ok(Vec::new());
+    };
+    let path = std::fs::canonicalize(path)?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let below = mountinfo::lines(&table).filter(|line| line.point.starts_with(&path));
+    Ok(below
+        .map(|line| bind_flags::attributes_named(line.attributes))
+        .collect())
 }
 
 fn open_one(mount: &Mount, plan: &Rootfs, make: MakeUserNamespace<'_>) -> Result<OwnedFd, RootfsError> {
@@ -211,13 +278,13 @@ pub fn map_ids(tree: BorrowedFd<'_>, mount: &Mount, make: MakeUserNamespace<'_>)
     ))
 }
 
-/// Opens a source that lies below the container's root, by its path in there.
+/// Opens a source that lies below the container's root, by its path in there; also tells whether it is on the root's mount.
 pub(super) fn open_inside(
     root: BorrowedFd<'_>,
     path: &Path,
     recursive: bool,
     links: Links,
-) -> io::Result<OwnedFd> {
+) -> io::Result<(OwnedFd, bool)> {
     let place = if links.source_nofollow {
         resolve::locate_link(root, path)?
     } else {
@@ -228,5 +295,6 @@ pub(super) fn open_inside(
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    Ok(rustix::mount::open_tree(&place, "", flags)?)
+    let of_the_root = mount_id(place.as_fd())?.0 == mount_id(root)?.0;
+    Ok((rustix::mount::open_tree(&place, "", flags)?, of_the_root))
 }

@@ -11,6 +11,8 @@ pub struct Line<'t> {
     pub root: PathBuf,
     /// Where it is, relative to the root directory of the process whose table it is.
     pub point: PathBuf,
+    /// Options of this mount (`rw,nosuid,relatime`), separated by commas.
+    pub attributes: &'t str,
     pub fstype: &'t str,
     /// Options of the file system, separated by commas.
     pub options: &'t str,
@@ -25,6 +27,7 @@ pub fn lines(table: &str) -> impl Iterator<Item = Line<'_>> {
         Some(Line {
             root: unescape(left.next()?),
             point: unescape(left.next()?),
+            attributes: left.next()?,
             fstype: right.next()?,
             options: right.nth(1)?,
         })
@@ -79,6 +82,7 @@ mod tests {
         let other = Line {
             root: PathBuf::from("/part"),
             point: PathBuf::from("/with blank\\"),
+            attributes: "rw",
             fstype: "ext4",
             options: "rw,discard",
         };
