@@ -250,11 +250,16 @@ fn kill_at_each_step_of_checkpoint(case: &Case) {
 }
 
 fn kill_at_each_step_of_restore(case: &Case) {
-    let container = counter(case, |config| {
-        config["hooks"]["createRuntime"] = json!([{ "path": "/bin/true" }]);
-    });
-    checkpoint(&container, &[]);
+    let dumped = || {
+        let container = counter(case, |config| {
+            config["hooks"]["createRuntime"] = json!([{ "path": "/bin/true" }]);
+        });
+        checkpoint(&container, &[]);
+        container
+    };
     for point in POINTS_OF_RESTORE {
+        // Each time anew: one that was restored and killed has changed the files that its images name.
+        let container = dumped();
         let (images, work) = (images(&container), work(&container));
         let mut command = container.command(
             "restore",
@@ -266,6 +271,7 @@ fn kill_at_each_step_of_restore(case: &Case) {
         let left = leaks::find(case);
         assert!(left.is_empty(), "left behind after {point}: {left:#?}");
     }
+    let container = dumped();
     let before = count(&container);
     restore(&container, &[]);
     goes_on(&container, before);

@@ -202,7 +202,11 @@ impl<'a> Dump<'a> {
                 _ => {}
             }
             Ok::<(), Error>(())
-        })
+        })?;
+        if self.record.namespaces.contains(&Kind::User) {
+            self.images.show_time_offsets()?;
+        }
+        Ok(())
     }
 
     fn message(&self, task: Task) -> Result<rpc::Criu_opts, Error> {

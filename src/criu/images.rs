@@ -242,6 +242,25 @@ impl Images {
         Ok(())
     }
 
+    /// Lets all read the offsets of clocks among the images. CRIU's process in a new user namespace opens them perhaps
+    /// before that has a map (prepare_timens() in its cr-restore.c), when the file is still another's.
+    ///
+    /// # Errors
+    /// A directory or file that cannot be changed.
+    pub fn show_time_offsets(&self) -> Result<(), CriuError> {
+        let wrong = |error: rustix::io::Errno| {
+            failed("--image-path", &self.path, "let all read the offsets of clocks")(error.into())
+        };
+        for entry in Dir::read_from(&self.directory).map_err(wrong)? {
+            let name = entry.map_err(wrong)?.file_name().to_owned();
+            if name.to_bytes().starts_with(b"timens-") {
+                let all = Mode::from_raw_mode(0o644);
+                rustix::fs::chmodat(&self.directory, &name, all, AtFlags::empty()).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks `--parent-path`, which CRIU follows from the images' directory.
     ///
     /// # Errors
