@@ -20,6 +20,9 @@ pub fn tests() -> Vec<Test> {
         test!(receiver_of_the_pidfd),
         test!(process_runs_in_a_delegated_cgroup).unified(),
         test!(mapped_root_owns_a_delegated_cgroup).unified(),
+        test!(process_runs_in_a_subgroup_of_its_scope)
+            .needs(crate::harness::Need::CgroupV2)
+            .needs(crate::harness::Need::Systemd),
         test!(delegation_needs_v2).needs(crate::harness::Need::CgroupV1),
         test!(what_is_refused_is_named),
         test!(unknown_keys_are_warned_of),
@@ -212,6 +215,22 @@ fn process_runs_in_a_delegated_cgroup(case: &Case) {
     case.nothing_left();
 }
 
+fn process_runs_in_a_subgroup_of_its_scope(case: &Case) {
+    let container = crate::cgroups::scope_with(case, &format!("{}0", case.mark), |config| {
+        config["annotations"] = json!({ "run.oci.systemd.subgroup": "inner" });
+        config["linux"]["resources"]["pids"] = json!({ "limit": 30 });
+    });
+    let path = fs::read_to_string(container.proc("cgroup")).expect("it runs");
+    let (scope, rest) = path.trim().rsplit_once('/').expect("cgroup v2");
+    assert_eq!(rest, "inner");
+    assert!(scope.ends_with(".scope"), "{path}");
+    let limit = format!("/sys/fs/cgroup{}/pids.max", scope.trim_start_matches("0::"));
+    assert_eq!(fs::read_to_string(limit).expect("the scope's limit").trim(), "30");
+    container.exec(&["true"]).ok();
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
+}
+
 fn mapped_root_owns_a_delegated_cgroup(case: &Case) {
     use crate::harness::bundle::{add_mount, map_ids, set_namespace};
     let container = case.container_with(&["sleep", "100"], |config| {
@@ -261,7 +280,7 @@ fn what_is_refused_is_named(case: &Case) {
         ("run.oci.seccomp.plugins", "/plugin.so"),
         ("run.oci.seccomp_bpf_data", "BgAAAAAA/38="),
         ("run.oci.systemd.force_cgroup_v1", "/sys/fs/cgroup/systemd"),
-        ("run.oci.systemd.subgroup", "container"),
+        ("run.oci.systemd.subgroup", "../x"),
         ("run.oci.timens_offset", "monotonic 1 0"),
         ("run.oci.mount_context_type", "nonsense"),
         ("run.oci.handler", "krun"),

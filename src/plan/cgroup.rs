@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::runtime_options::DELEGATE_CGROUP;
+use crate::spec::runtime_options::{DELEGATE_CGROUP, SYSTEMD_SUBGROUP};
 
 pub use crate::spec::systemd_properties::{Kind as NumberKind, PropertyValue, SystemdProperty};
 pub use devices::{DeviceException, DevicePolicy};
@@ -57,7 +57,8 @@ pub struct CgroupPlan {
     /// Further properties of the scope; only where systemd makes it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<SystemdProperty>,
-    /// Below the container's cgroup, on v2: where the first process runs once it has its cgroup namespace.
+    /// Below the container's cgroup, on v2: where the first process runs once it has its cgroup namespace; delegated, or a
+    /// subgroup of the scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegate: Option<PathBuf>,
     /// The host's id of the user to whom that one is given: root of the container's user namespace.
@@ -201,6 +202,8 @@ pub enum CgroupPlanError {
     Disabled { property: String },
     #[error("annotation {DELEGATE_CGROUP} is not supported on cgroup v1, where delegation is not safe")]
     DelegateV1,
+    #[error("annotation {SYSTEMD_SUBGROUP} needs cgroup v2")]
+    SubgroupV1,
     #[error("rootless containers cannot use --systemd-cgroup on cgroup v1")]
     RootlessSystemdV1,
     #[error("{property}: {value} is not valid: {reason}")]

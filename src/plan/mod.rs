@@ -245,8 +245,15 @@ fn cgroup_plan(
     if asked.delegate_cgroup.is_some() && mode == CgroupMode::V1 {
         return Err(CgroupPlanError::DelegateV1.into());
     }
-    plan.delegate.clone_from(&asked.delegate_cgroup);
-    plan.delegate_owner = mapped(spec, 0).filter(|_| plan.delegate.is_some());
+    let subgroup = asked.systemd_subgroup.as_ref().filter(|_| systemd);
+    if subgroup.is_some() && mode == CgroupMode::V1 {
+        return Err(CgroupPlanError::SubgroupV1.into());
+    }
+    plan.delegate = match (subgroup, &asked.delegate_cgroup) {
+        (Some(subgroup), Some(delegated)) => Some(subgroup.join(delegated)),
+        (one, other) => one.or(other.as_ref()).cloned(),
+    };
+    plan.delegate_owner = mapped(spec, 0).filter(|_| asked.delegate_cgroup.is_some());
     plan.owner = cgroup_owner(spec).filter(|_| mode == CgroupMode::V2);
     Ok(plan)
 }

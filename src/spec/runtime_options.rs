@@ -75,6 +75,8 @@ pub struct RuntimeOptions {
     pub keep_groups: bool,
     pub hook_output: HookOutput,
     pub delegate_cgroup: Option<PathBuf>,
+    /// Below the scope, where systemd makes one.
+    pub systemd_subgroup: Option<PathBuf>,
     pub seccomp_receiver: Option<PathBuf>,
     pub seccomp_fail_unknown: bool,
     pub pidfd_receiver: Option<PathBuf>,
@@ -144,17 +146,11 @@ impl RuntimeOptions {
         if let Some((key, why)) = REFUSED.iter().find(|(key, _)| annotations.contains_key(*key)) {
             return Err(AnnotationError::Refused { key, why });
         }
-        if let Some(name) = annotations.get(SYSTEMD_SUBGROUP).filter(|name| !name.is_empty()) {
-            return Err(AnnotationError::Invalid {
-                key: SYSTEMD_SUBGROUP,
-                value: name.clone(),
-                expected: "empty: with wrun the container is in the scope itself",
-            });
-        }
         Ok(Self {
             keep_groups: flag(annotations, KEEP_GROUPS),
             hook_output: HookOutput::parse(annotations)?,
             delegate_cgroup: below(annotations, DELEGATE_CGROUP)?,
+            systemd_subgroup: below(annotations, SYSTEMD_SUBGROUP)?,
             seccomp_receiver: host_path(annotations, SECCOMP_RECEIVER)?,
             seccomp_fail_unknown: flag(annotations, SECCOMP_FAIL_UNKNOWN),
             pidfd_receiver: host_path(annotations, PIDFD_RECEIVER)?,
@@ -257,7 +253,7 @@ mod tests {
             (SECCOMP_FAIL_UNKNOWN, ""),
             (PIDFD_RECEIVER, "/run/pidfd"),
             (MOUNT_CONTEXT_TYPE, "rootcontext"),
-            (SYSTEMD_SUBGROUP, ""),
+            (SYSTEMD_SUBGROUP, "sub"),
         ]));
         let expected = RuntimeOptions {
             keep_groups: true,
@@ -266,6 +262,7 @@ mod tests {
                 stderr: Some("/log/err".into()),
             },
             delegate_cgroup: Some("a/b".into()),
+            systemd_subgroup: Some("sub".into()),
             seccomp_receiver: Some("/run/agent".into()),
             seccomp_fail_unknown: true,
             pidfd_receiver: Some("/run/pidfd".into()),
@@ -300,7 +297,7 @@ mod tests {
             (SECCOMP_RECEIVER, "agent"),
             (PIDFD_RECEIVER, ""),
             (MOUNT_CONTEXT_TYPE, "nocontext"),
-            (SYSTEMD_SUBGROUP, "container"),
+            (SYSTEMD_SUBGROUP, "/container"),
         ] {
             let error = RuntimeOptions::parse(&map(&[(key, value)]))
                 .unwrap_err()
