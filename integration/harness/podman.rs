@@ -1,7 +1,6 @@
 //! Podman and Buildah with storage, state and namespaces of one test's own, so that nothing of them remains on the
 //! machine.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,22 +19,27 @@ pub const NATIVE: &str = "localhost/native:test";
 const NAME: &str = "tested";
 
 /// What precedes the process that keeps the namespaces. Podman keeps network namespaces and locks under /run and
-/// /dev/shm, also where it is told to keep its state elsewhere.
-const PREPARE: &str = "busybox ip link set lo up && mount -t tmpfs none /dev/shm && mkdir -p /run/netns && \
-     mount -t tmpfs none /run/netns && touch \"$1\" && exec sleep infinity";
+/// /dev/shm, also where it is told to keep its state elsewhere. Beside the hierarchies of cgroup v1 it makes plain
+/// directories for controllers that this machine has not, which other engines then take for hierarchies; so it gets the
+/// hierarchies on a tmpfs of its own.
+const PREPARE: &str = "set -e; busybox ip link set lo up; mount -t tmpfs none /dev/shm; mkdir -p /run/netns; \
+     mount -t tmpfs none /run/netns; \
+     if ! test -e /sys/fs/cgroup/cgroup.controllers; then \
+         mkdir \"$1.old\"; mount --move /sys/fs/cgroup \"$1.old\"; mount -t tmpfs none /sys/fs/cgroup; \
+         for tree in \"$1.old\"/*; do \
+             if mountpoint -q \"$tree\"; then \
+                 mkdir \"/sys/fs/cgroup/${tree##*/}\"; mount --move \"$tree\" \"/sys/fs/cgroup/${tree##*/}\"; \
+             fi; \
+         done; \
+         umount \"$1.old\"; \
+     fi; \
+     touch \"$1\"; exec sleep infinity";
 
 /// One test's Podman.
 pub struct Podman<'case> {
     pub case: &'case Case,
     holder: Child,
     dir: PathBuf,
-    /// What /sys/fs/cgroup had before: Podman makes directories for controllers that this machine has not.
-    hierarchies: BTreeSet<PathBuf>,
-}
-
-fn hierarchies() -> BTreeSet<PathBuf> {
-    let entries = fs::read_dir("/sys/fs/cgroup").expect("cgroups");
-    entries.flatten().map(|entry| entry.path()).collect()
 }
 
 impl<'case> Podman<'case> {
@@ -63,12 +67,7 @@ impl<'case> Podman<'case> {
             .stdin(Stdio::null())
             .spawn()
             .expect("unshare starts");
-        let podman = Podman {
-            case,
-            holder,
-            dir,
-            hierarchies: hierarchies(),
-        };
+        let podman = Podman { case, holder, dir };
         eventually("the namespaces are there", || ready.exists().then_some(()));
         let root = podman.dir.join("image");
         bundle::make_rootfs(&root);
@@ -206,29 +205,16 @@ impl Drop for Podman<'_> {
         }
         let _ = self.holder.kill();
         let _ = self.holder.wait();
-        // Podman leaves the parent to whoever named it, and conmon's beside it, in which a conmon may still end. For a
-        // controller that is not there it makes plain directories with plain files, which do not go as cgroups do.
+        // Podman leaves the parent to whoever named it, and conmon's beside it, in which a conmon may still end.
         for _ in 0..100 * patience() {
             let groups = leaks::cgroups(&self.case.mark);
             if groups.is_empty() {
                 break;
             }
             for group in groups.iter().rev() {
-                let _ = match is_plain(group) {
-                    true => fs::remove_dir_all(group),
-                    false => fs::remove_dir(group),
-                };
+                let _ = fs::remove_dir(group);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        for added in hierarchies().difference(&self.hierarchies) {
-            let _ = fs::remove_dir(added);
-        }
     }
-}
-
-/// Whether a directory under /sys/fs/cgroup is none of a hierarchy, but of the tmpfs that hierarchies are mounted on.
-fn is_plain(directory: &Path) -> bool {
-    const TMPFS_MAGIC: u64 = 0x0102_1994;
-    rustix::fs::statfs(directory).is_ok_and(|fs| fs.f_type.cast_unsigned() == TMPFS_MAGIC)
 }
