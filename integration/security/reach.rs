@@ -1,6 +1,7 @@
 //! What of our own processes is in sight: descriptors, executable, working directory, environment.
 
 use super::*;
+use crate::harness::Output;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -16,6 +17,9 @@ pub fn tests() -> Vec<Test> {
             .wrun_only("runc's joins the pid namespace with the host's root and descriptors"),
         test!(host_variables_do_not_come_in),
         test!(state_directory_is_for_its_owner_alone),
+        test!(null_device_of_the_host_is_not_changed),
+        test!(null_device_of_the_host_is_not_changed_by_an_added_process)
+            .wrun_only("runc gives an added process the host's"),
     ]
 }
 
@@ -279,4 +283,46 @@ fn state_directory_is_for_its_owner_alone(case: &Case) {
             entry.path().display()
         );
     }
+}
+
+/// Runs the runtime with `args` where the host's null device is one of the test's own, which its input is too; the last
+/// line of the output is that device's mode in the end.
+fn with_a_null_device(case: &Case, args: &[&str]) -> Output {
+    let place = case.dir.join("null-device");
+    fs::create_dir(&place).expect("a directory");
+    let script = "mount --make-rprivate / && mount -t tmpfs none $0 && mknod -m 666 $0/null c 1 3 &&
+                  mount --bind $0/null /dev/null && \"$@\" </dev/null; stat -c 'mode %a' $0/null";
+    let wrapper = [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        script,
+        place.to_str().expect("UTF-8"),
+    ];
+    case.finish(case.command_under(&wrapper, args)).ok()
+}
+
+/// What hides files is the host's device in sight of the container, and so is input from it.
+fn null_device_of_the_host_is_not_changed(case: &Case) {
+    let script = "chmod 600 /etc/group /proc/self/fd/0; echo x >/etc/group && stat -c %a /dev/null";
+    let container = case.script_with(script, |config| {
+        config["linux"]["maskedPaths"] = json!(["/etc/group"]);
+        privileged(config);
+    });
+    let run = ["run", "--bundle", &container.bundle(), &container.id];
+    let output = with_a_null_device(case, &run);
+    assert_eq!(output.lines(), ["600", "mode 666"], "{output}");
+}
+
+fn null_device_of_the_host_is_not_changed_by_an_added_process(case: &Case) {
+    let container = case.container_with(&["sleep", "100"], privileged);
+    container.run_detached();
+    let script = "chmod 600 /proc/self/fd/0; stat -c %a /dev/null";
+    let output = with_a_null_device(case, &["exec", &container.id, "sh", "-c", script]);
+    assert_eq!(output.lines(), ["600", "mode 666"], "{output}");
+    // One without a null device takes processes all the same.
+    container.sh("rm /dev/null; mkdir /dev/null");
+    let script = "test -r /proc/self/fd/0 && echo in";
+    assert_eq!(container.exec(&["sh", "-c", script]).ok().stdout, "in\n");
 }

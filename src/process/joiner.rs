@@ -18,6 +18,7 @@ use super::own_proc;
 use super::protect::undumpable;
 use super::protocol::{Channel, Message};
 use super::spawn::{Side, Spawn, SpawnError};
+use super::streams;
 use crate::cgroup::Entry;
 use crate::console::Relay;
 use crate::plan::namespaces::Kind;
@@ -210,9 +211,11 @@ impl Joiner<'_> {
             // A change of ids may have undone it (fs.suid_dumpable of proc(5)).
             undumpable()?;
         }
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(step("open the root"))?;
+        // What the container has made of its /dev/null must keep no one from a look inside.
+        let _ = streams::use_own_null(root.as_fd());
         let terminal = if exec.process.terminal {
-            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .map_err(step("open the root"))?;
             let terminal = open_terminal(root.as_fd(), None, exec.process.console_size)?;
             self.channel
                 .send_with(&Message::Console, terminal.master.as_fd())?;

@@ -1,5 +1,6 @@
 //! Standard streams that are the host's /dev/null become the container's own: then no mount of the host stays open
-//! in the container, and CRIU, which finds every open file in the container's mounts, can dump it. As in runc.
+//! in the container, root in it cannot change the host's device by its descriptor, and CRIU, which finds every open file
+//! in the container's mounts, can dump it. As in runc, and unlike it for added processes too.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

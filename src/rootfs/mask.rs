@@ -1,7 +1,9 @@
 //! Paths that the container may not write, or not see at all.
 //!
 //! A path is looked up once; what covers it is a detached mount made by us: a clone of the host's /dev/null,
-//! checked by number, or an empty read-only tmpfs (CVE-2025-31133: a container's /dev/null may be anything).
+//! checked by number, or an empty tmpfs (CVE-2025-31133: a container's /dev/null may be anything). Both are read-only:
+//! that keeps no one from writing to the null device, but root in the container from changing the mode, owner and times
+//! of the host's.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -96,6 +98,7 @@ impl Covers {
     }
 }
 
+/// A read-only mount of the host's null device.
 fn host_null() -> io::Result<OwnedFd> {
     let null = rustix::fs::open(
         "/dev/null",
@@ -107,7 +110,13 @@ fn host_null() -> io::Result<OwnedFd> {
     if !device || stat.st_rdev != rustix::fs::makedev(1, 3) {
         return Err(io::Error::other("the host's /dev/null is not the null device"));
     }
-    Ok(null)
+    let cover = clone_at(null.as_fd())?;
+    let attr = MountAttr {
+        set: Attributes::RDONLY,
+        ..MountAttr::default()
+    };
+    mount_setattr(cover.as_fd(), false, &attr)?;
+    Ok(cover)
 }
 
 /// An empty directory that cannot be written.
