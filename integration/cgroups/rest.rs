@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::*;
 use crate::harness::bundle::add_mount;
+use crate::harness::disk::Disk;
 use crate::harness::facts::MOUNT_NETWORK_CLASSES;
 
 pub fn tests() -> Vec<Test> {
@@ -135,38 +136,6 @@ fn idle_and_burst(case: &Case) {
 fn idle_and_burst_on_v2(case: &Case) {
     assert_file(&idle(case), "", "cpu.idle", "1");
     assert_file(&bursting(case), "", "cpu.max.burst", "20000");
-}
-
-/// A disk made of a file, for one test.
-struct Disk {
-    path: String,
-    minor: u32,
-}
-
-impl Disk {
-    /// The number of the driver `loop`.
-    const MAJOR: u32 = 7;
-
-    fn new(case: &Case) -> Self {
-        let file = case.path("disk");
-        fs::write(&file, vec![0; 1 << 20]).expect("a file");
-        let mut losetup = Command::new("losetup");
-        losetup.args(["--find", "--show", &file]);
-        let path = case.finish(losetup).ok().stdout.trim().to_owned();
-        let minor = path.trim_start_matches("/dev/loop").parse().expect("a number");
-        Self { path, minor }
-    }
-
-    fn set_scheduler(&self, name: &str) {
-        let file = format!("/sys/block/loop{}/queue/scheduler", self.minor);
-        fs::write(file, name).expect("the kernel has it");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.path]).status();
-    }
 }
 
 fn throttled<'case>(case: &'case Case, disk: &Disk) -> Container<'case> {

@@ -1,6 +1,9 @@
 //! A Docker daemon of our own: own data, own socket, own network and mount namespace, so that nothing of it
 //! remains on the machine. One serves the whole suite; it is ended by its pid.
 
+mod host;
+mod remap;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,8 +25,10 @@ pub const NATIVE: &str = "native:test";
 
 /// What precedes the daemon in its namespaces. The loopback device is for published ports; and the machine's
 /// own containerd must be out of sight, or the daemon would use that one, which does not see its mounts.
+/// `$SUBIDS` takes the place of the machine's list of subordinate ids.
 const PREPARE: &str = "busybox ip link set lo up && { ! test -d /run/containerd || \
-     mount -t tmpfs none /run/containerd; } && exec \"$@\"";
+     mount -t tmpfs none /run/containerd; } && { test -z \"$SUBIDS\" || \
+     { mount --bind \"$SUBIDS\" /etc/subuid && mount --bind \"$SUBIDS\" /etc/subgid; }; } && exec \"$@\"";
 
 /// A running daemon.
 pub struct Daemon {
@@ -37,54 +42,10 @@ static SHARED: Mutex<Option<Daemon>> = Mutex::new(None);
 impl Daemon {
     /// Starts a daemon in `dir` that knows `runtimes`, with more `flags`, and waits until it answers.
     pub fn start(dir: &Path, runtimes: &[Runtime], flags: &[&str]) -> Self {
-        fs::create_dir_all(dir).expect("a directory for the daemon");
-        let path = |name: &str| text(&dir.join(name));
-        let mut command = Command::new("unshare");
-        command.args(["-m", "-n", "--propagation", "private", "sh", "-c"]);
-        command.args([PREPARE, "sh", "dockerd"]);
-        command.args([
-            "--data-root",
-            &path("data"),
-            "--exec-root",
-            &path("run"),
-            "--pidfile",
-            &path("pid"),
-        ]);
-        command.args(["--host", &format!("unix://{}", path("socket"))]);
-        command.args(["--cgroup-parent", &cgroup_parent(dir)]);
-        for runtime in runtimes.iter().filter(|runtime| runtime.name != "runc") {
-            command.args([
-                "--add-runtime",
-                &format!("{}={}", runtime.name, text(&runtime.path)),
-            ]);
-        }
-        command.args(flags).stdin(Stdio::null()).env_remove(MARK);
-        command.env("WRUN_CACHE_DIR", dir.join("cache"));
-        let log = fs::File::create(dir.join("log")).expect("the daemon's log");
-        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        let child = command.spawn().expect("unshare starts");
-        let daemon = Daemon {
-            child,
-            dir: dir.to_owned(),
-        };
-        let up = || {
-            daemon
-                .client(&["version"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-        };
-        let mut tries = 0;
-        while !up().is_ok_and(|status| status.success()) {
-            tries += 1;
-            assert!(
-                tries < 150 * patience(),
-                "dockerd does not answer:\n{}",
-                read(&dir.join("log"))
-            );
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        daemon.import(NATIVE, "CMD [\"sh\"]", bundle::make_rootfs);
+        let mut all = known(runtimes);
+        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let daemon = Self::launch(dir, all, Vec::new());
+        daemon.import_native();
         for name in [
             "hello",
             "exit",
@@ -98,12 +59,79 @@ impl Daemon {
             "hyper-echo",
             "http-02",
         ] {
-            let entry = format!("ENTRYPOINT [\"/{name}.wasm\"]");
-            daemon.import(&format!("wasm-{name}:test"), &entry, |root| {
-                fs::write(root.join(format!("{name}.wasm")), guest::binary(name)).expect("the guest");
-            });
+            daemon.import_guest(name);
         }
         daemon
+    }
+
+    /// Starts a daemon without images.
+    fn launch(dir: &Path, flags: Vec<String>, environment: Vec<(&'static str, String)>) -> Self {
+        fs::create_dir_all(dir).expect("a directory for the daemon");
+        let path = |name: &str| text(&dir.join(name));
+        let mut arguments = [
+            "--data-root",
+            &path("data"),
+            "--exec-root",
+            &path("run"),
+            "--pidfile",
+            &path("pid"),
+            "--host",
+            &format!("unix://{}", path("socket")),
+            "--cgroup-parent",
+            &cgroup_parent(dir),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.extend(flags);
+        let mut enter = Command::new("unshare");
+        enter.args(["-m", "-n", "--propagation", "private", "sh", "-c"]);
+        enter.args([PREPARE, "sh"]);
+        let daemon = Daemon {
+            child: spawn(enter, dir, &arguments, &environment),
+            dir: dir.to_owned(),
+        };
+        daemon.wait_until_up();
+        daemon
+    }
+
+    /// Waits until it answers.
+    fn wait_until_up(&self) {
+        let up = || {
+            self.client(&["version"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+        };
+        let mut tries = 0;
+        while !up().is_ok_and(|status| status.success()) {
+            tries += 1;
+            assert!(
+                tries < 150 * patience(),
+                "dockerd does not answer:\n{}",
+                read(&self.dir.join("log"))
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Makes the image [`NATIVE`].
+    fn import_native(&self) {
+        self.import(NATIVE, &["CMD [\"sh\"]"], bundle::make_rootfs);
+    }
+
+    /// Makes the image `wasm-NAME:test` of one guest alone.
+    fn import_guest(&self, name: &str) {
+        self.import_guests(&format!("wasm-{name}:test"), &[name], &[]);
+    }
+
+    /// Makes an image of guests, the first of which is the entry point.
+    fn import_guests(&self, image: &str, names: &[&str], changes: &[&str]) {
+        let entry = format!("ENTRYPOINT [\"/{}.wasm\"]", names[0]);
+        self.import(image, &[&[entry.as_str()], changes].concat(), |root| {
+            for name in names {
+                fs::write(root.join(format!("{name}.wasm")), guest::binary(name)).expect("the guest");
+            }
+        });
     }
 
     /// Where it listens, as DOCKER_HOST has it.
@@ -112,7 +140,7 @@ impl Daemon {
     }
 
     /// Makes an image of what `fill` puts into a directory.
-    fn import(&self, name: &str, change: &str, fill: impl FnOnce(&Path)) {
+    fn import(&self, name: &str, changes: &[&str], fill: impl FnOnce(&Path)) {
         let root = self.dir.join("image");
         fs::create_dir(&root).expect("a directory for the image");
         fill(&root);
@@ -125,10 +153,12 @@ impl Daemon {
             .arg(".")
             .status();
         assert!(tar.expect("tar starts").success());
-        let import = self
-            .client(&["import", "-c", change, &text(&archive), name])
-            .stdout(Stdio::null())
-            .status();
+        let changes = changes.iter().flat_map(|change| ["-c", change]);
+        let mut arguments = vec!["import"];
+        arguments.extend(changes);
+        let archive_path = text(&archive);
+        arguments.extend([archive_path.as_str(), name]);
+        let import = self.client(&arguments).stdout(Stdio::null()).status();
         assert!(import.expect("docker starts").success(), "docker import {name}");
         fs::remove_dir_all(&root).expect("it is ours");
         fs::remove_file(&archive).expect("it is ours");
@@ -149,23 +179,53 @@ impl Daemon {
 impl Drop for Daemon {
     /// Ends the daemon and waits for that.
     fn drop(&mut self) {
-        let daemon = read(&self.dir.join("pid"))
-            .trim()
-            .parse()
-            .unwrap_or(self.child.id().cast_signed());
-        let pid = super::command::pid(daemon);
-        // It may have ended by itself; that shows in the tests that needed it.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        if !wait_for_exit(daemon, LIMIT) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        // It may have ended by itself; that shows in the tests that needed it. Its number may be another's then.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let daemon = self.child.id().cast_signed();
+            let pid = super::command::pid(daemon);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            if !wait_for_exit(daemon, LIMIT) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            let _ = self.child.wait();
         }
-        let _ = self.child.wait();
         for group in cgroups(&cgroup_parent(&self.dir)).iter().rev() {
             let _ = fs::remove_dir(group); // What is in use shows in the search for what is left.
         }
         // Mounts of a daemon that was killed live in its mount namespace and are gone with it.
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The flags that tell a daemon of `runtimes`. It has a runtime named runc already, which it looks for in PATH.
+fn known(runtimes: &[Runtime]) -> Vec<String> {
+    let own = runtimes.iter().filter(|runtime| runtime.name != "runc");
+    own.flat_map(|runtime| {
+        let value = format!("{}={}", runtime.name, text(&runtime.path));
+        ["--add-runtime".to_owned(), value]
+    })
+    .collect()
+}
+
+/// Starts `dockerd ARGUMENTS` as what `enter` executes.
+fn spawn(
+    mut enter: Command,
+    dir: &Path,
+    arguments: &[String],
+    environment: &[(&'static str, String)],
+) -> Child {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"));
+    let log = log.expect("the daemon's log");
+    enter.arg("dockerd").args(arguments).stdin(Stdio::null());
+    enter
+        .env_remove(MARK)
+        .env("WRUN_CACHE_DIR", dir.join("cache"))
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    enter.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+    enter.spawn().expect("unshare or nsenter starts")
 }
 
 /// The cgroup of a daemon's containers, named after its directory: a slice of systemd where Docker asks
@@ -205,8 +265,12 @@ impl<'case> Docker<'case> {
         let mut shared = SHARED
             .lock()
             .expect("the first test that needed the daemon could not start it");
-        let daemon =
-            shared.get_or_insert_with(|| Daemon::start(&base().join("docker"), &Runtime::all(), &[]));
+        let daemon = shared.get_or_insert_with(|| {
+            let dir = base().join("docker");
+            let flags = host::with_devices(&dir);
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            Daemon::start(&dir, &Runtime::all(), &flags)
+        });
         let mut docker = Self::on(case, daemon);
         docker.runtime = Some(case.runtime.name.clone());
         docker

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
 /// also on a machine whose controllers are mounted as v1.
@@ -56,6 +57,8 @@ pub enum Need {
     UnifiedTree,
     /// Docker's daemon and client.
     Docker,
+    /// A dockerd of that major version or later.
+    DockerFrom(u32),
     /// containerd, its shim for runc and its client `ctr`.
     Containerd,
     /// `crictl`, a client of Kubernetes' container runtime interface.
@@ -192,6 +195,13 @@ impl Need {
                 "no cgroup v2 tree can be mounted here",
             ),
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
+            Need::DockerFrom(wanted) => match docker_version() {
+                None => Some("dockerd is not installed".to_owned()),
+                Some(version) => unless(
+                    version >= wanted,
+                    &format!("Docker is {version} here, not {wanted} or later"),
+                ),
+            },
             Need::Crictl => absent(&["crictl"]),
             Need::Podman => absent(&["podman", "conmon"]),
             Need::PodmanPlatforms => unless(
@@ -260,6 +270,17 @@ impl Need {
             Need::Fish => unless(find_program("fish").is_some(), "fish is not installed"),
         }
     }
+}
+
+/// The 20 of `Docker version 20.10.24`.
+fn docker_version() -> Option<u32> {
+    static VERSION: OnceLock<Option<u32>> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let program = find_program("dockerd")?;
+        let output = Command::new(program).arg("--version").output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.split("version ").nth(1)?.split('.').next()?.parse().ok()
+    })
 }
 
 /// Of `podman version 4.3.1`.

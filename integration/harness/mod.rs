@@ -7,6 +7,7 @@ pub mod command;
 pub mod container;
 pub mod containerd;
 pub mod cri;
+pub mod disk;
 pub mod docker;
 pub mod facts;
 pub mod guest;

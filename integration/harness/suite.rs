@@ -19,6 +19,7 @@ pub struct Test {
     ours_only: Option<&'static str>,
     unified: bool,
     peer_from: Option<(u32, &'static str)>,
+    peers_need: Option<Need>,
     covers: Vec<&'static str>,
 }
 
@@ -32,6 +33,7 @@ impl Test {
             ours_only: None,
             unified: false,
             peer_from: None,
+            peers_need: None,
             covers: Vec::new(),
         }
     }
@@ -51,6 +53,12 @@ impl Test {
     /// Only a runc of version 1.`minor` or newer can pass it, since that brought `what`.
     pub fn runc_from(mut self, minor: u32, what: &'static str) -> Self {
         self.peer_from = Some((minor, what));
+        self
+    }
+
+    /// Where the machine lacks `need`, wrun alone can pass it.
+    pub fn peers_need(mut self, need: Need) -> Self {
+        self.peers_need = Some(need);
         self
     }
 
@@ -137,7 +145,10 @@ impl Suite {
                     .filter(|(minor, _)| !runtime.ours && runtime.minor < *minor);
                 let missing = match too_old {
                     Some((minor, what)) => Some(format!("runc has {what} from 1.{minor} on")),
-                    None => missing.clone(),
+                    None => missing.clone().or_else(|| {
+                        let need = test.peers_need.filter(|_| !runtime.ours);
+                        need.and_then(Need::missing)
+                    }),
                 };
                 let runtime = if test.unified { runtime.unified() } else { runtime };
                 let name = format!("{name}::{}", runtime.name);

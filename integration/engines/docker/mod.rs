@@ -1,6 +1,14 @@
 //! Docker's commands and flags on containers of the runtime: native ones with every runtime, Wasm with ours.
 
-mod native;
+mod commands;
+mod devices;
+mod life;
+mod limits;
+mod mounts;
+mod namespaces;
+mod run;
+mod security;
+mod userns;
 mod wasm;
 
 use std::fs;
@@ -8,19 +16,37 @@ use std::fs;
 use crate::harness::command::{Running, eventually};
 use crate::harness::docker::{Daemon, Docker, NATIVE};
 use crate::harness::terminal::Terminal;
-use crate::harness::{Case, Need, Test, test};
+use crate::harness::{Case, Need, Output, Test, test};
 
 /// Tests for every runtime.
 pub fn tests() -> Vec<Test> {
-    native::tests()
-        .into_iter()
-        .map(|test| test.needs(Need::Docker))
-        .collect()
+    let topics = [
+        run::tests(),
+        commands::tests(),
+        life::tests(),
+        limits::tests(),
+        security::tests(),
+        devices::tests(),
+        mounts::tests(),
+        namespaces::tests(),
+        userns::tests(),
+    ];
+    let tests = topics.into_iter().flatten();
+    tests.map(|test| test.needs(Need::Docker)).collect()
 }
 
 /// Tests for ours.
 pub fn wasm_tests() -> Vec<Test> {
-    let tests = wasm::tests().into_iter();
+    let topics = [
+        wasm::tests(),
+        life::wasm_tests(),
+        limits::wasm_tests(),
+        security::wasm_tests(),
+        devices::wasm_tests(),
+        mounts::wasm_tests(),
+        namespaces::wasm_tests(),
+    ];
+    let tests = topics.into_iter().flatten();
     tests
         .map(|test| test.needs(Need::Docker).wrun_only("runc runs no Wasm"))
         .collect()
