@@ -33,6 +33,9 @@ pub fn tests() -> Vec<Test> {
                 "mounts.options",
             ])
             .runc_from(2, "id-mapped mounts"),
+        test!(ids_mapped_by_ranges_of_an_option)
+            .covers(&["mounts.options"])
+            .wrun_only("the ranges are crun's"),
         test!(destination_is_made).covers(&["mounts.destination"]),
         test!(destination_through_a_link_stays_inside),
         test!(destination_with_dots_stays_inside),
@@ -46,6 +49,7 @@ pub fn tests() -> Vec<Test> {
         test!(sysfs_and_mqueue_are_of_the_container).covers(&["mounts.type"]),
         test!(unknown_option_is_refused).covers(&["mounts.options"]),
         test!(overlay_mount).covers(&["mounts.{type,options}"]),
+        test!(overlay_mount_of_long_paths).covers(&["mounts.{source,options}"]),
     ]
 }
 
@@ -377,6 +381,16 @@ fn copy_up_into_a_tmpfs(case: &Case) {
         "{output}"
     );
     assert!(!container.rootfs("etc/new").exists(), "the image was written to");
+    // What the options say of the directory itself holds; on one that is there already, runc 1.1 gives it that one's mode.
+    let place = if case.runtime.ours { "/home" } else { "/new" };
+    let container = case.script_with(&format!("stat -c '%a %u:%g' {place}; ls {place}"), |config| {
+        let options = ["tmpcopyup", "mode=1777", "uid=5", "gid=6"];
+        add_mount(config, place, "tmpfs", "none", &options);
+    });
+    container.write("home/file", "", 0o640);
+    let output = container.run().ok();
+    assert_eq!(output.lines()[0], "1777 5:6");
+    assert_eq!(output.lines().get(1).is_some(), case.runtime.ours, "{output}");
 }
 
 fn id_mapped_mount(case: &Case) {
@@ -574,4 +588,62 @@ fn overlay_mount(case: &Case) {
     });
     assert_eq!(container.run().ok().stdout, "in lower\n");
     assert!(Path::new(&upper).join("new").exists());
+}
+
+fn ids_mapped_by_ranges_of_an_option(case: &Case) {
+    let path = source(case, "source");
+    let run = |option: &str| {
+        let container = case.script_with("stat -c '%u:%g' /mnt/file", |config| {
+            map_ids(config, 100_000);
+            add_mount(config, "/mnt", "bind", &path, &["bind", option]);
+        });
+        container.run()
+    };
+    // On the host, where the container's ids begin at 100000.
+    for option in [
+        "idmap=uids=0-100005-1;gids=0-100006-1",
+        "ridmap=uids=5-100000-1#0-100005-5;gids=@0-6-1",
+    ] {
+        assert_eq!(run(option).ok().stdout, "5:6\n", "{option}");
+    }
+    for (option, culprit) in [
+        ("idmap=uids=0-0-1", "gids="),
+        ("idmap=uids=@0-70000-1;gids=0-0-1", "@0-70000-1"),
+        ("idmap=0-0-1", "0-0-1"),
+    ] {
+        case.names(&run(option), &["options", culprit]);
+    }
+}
+
+/// Engines keep layers at paths of which two are longer than what fsconfig(2) takes.
+fn overlay_mount_of_long_paths(case: &Case) {
+    let name = |text: &str| format!("{}/{text}", "long-name-".repeat(15));
+    let [lower, lowest, upper, work, merged] = ["lower:layer", "lowest\\layer", "upper", "work", "merged"]
+        .map(|text| {
+            let path = case.dir.join(name(text)).join(name("again"));
+            fs::create_dir_all(&path).expect("a directory");
+            path
+        });
+    fs::write(lower.join("file"), "of the lower\n").expect("a file");
+    fs::write(lowest.join("below"), "of the lowest\n").expect("a file");
+    let escaped = |path: &std::path::Path| {
+        let path = path.to_str().expect("UTF-8");
+        path.replace('\\', "\\\\").replace(':', "\\:")
+    };
+    let options = [
+        format!("lowerdir={}:{}", escaped(&lower), escaped(&lowest)),
+        format!("upperdir={}", upper.display()),
+        format!("workdir={}", work.display()),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let script = "cat /mnt/file /mnt/below; echo more >>/mnt/file";
+    let container = case.script_with(script, |config| {
+        let source = merged.to_str().expect("UTF-8");
+        add_mount(config, "/mnt", "overlay", source, &options);
+    });
+    assert_eq!(container.run().ok().stdout, "of the lower\nof the lowest\n");
+    assert_eq!(
+        fs::read_to_string(upper.join("file")).expect("copied up"),
+        "of the lower\nmore\n"
+    );
 }

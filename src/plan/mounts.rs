@@ -7,8 +7,7 @@ use serde::Serialize;
 use super::namespaces::{IdMap, Kind as NamespaceKind, id_maps};
 use super::{Options, PlanError};
 use crate::host::Host;
-use crate::spec::Spec;
-use crate::spec::model;
+use crate::spec::{Spec, idmap_option, model};
 
 pub use crate::spec::mount_options::{Attributes, Propagation, PropagationKind};
 pub use crate::spec::runtime_options::MountContext;
@@ -209,19 +208,15 @@ pub(super) fn build(
             label: linux.mount_label.clone(),
         });
     }
-    let mounts: Vec<Mount> = config
-        .mounts
-        .iter()
-        .enumerate()
-        .map(|(index, mount)| {
-            build_mount(
-                mount,
-                index,
-                options,
-                &normalize(&options.bundle.join(&root.path)),
-            )
-        })
-        .collect();
+    let path = normalize(&options.bundle.join(&root.path));
+    let mounts = config.mounts.iter().enumerate().map(|(index, mount)| {
+        let maps = mount.id_maps(linux).map_err(|problem| {
+            let field = format!("mounts[{index}].options");
+            PlanError::invalid(spec, &field, &format!("idmap {problem}"))
+        })?;
+        Ok(build_mount(mount, index, options, &path, &maps))
+    });
+    let mounts: Vec<Mount> = mounts.collect::<Result<_, PlanError>>()?;
     if let Some(mount) = mounts
         .iter()
         .find(|mount| mount.idmap.is_some() && host.euid != 0)
@@ -236,7 +231,7 @@ pub(super) fn build(
         matches!(mount.source, MountSource::Bind { .. }) && mount.destination == Path::new("/dev")
     });
     Ok(Rootfs {
-        path: normalize(&options.bundle.join(&root.path)),
+        path,
         readonly: root.readonly,
         propagation,
         mounts,
@@ -255,7 +250,13 @@ pub(super) fn build(
     })
 }
 
-fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Path) -> Mount {
+fn build_mount(
+    mount: &model::Mount,
+    index: usize,
+    options: &Options,
+    root: &Path,
+    (uids, gids): &idmap_option::Maps,
+) -> Mount {
     let parsed = &mount.options;
     let source = if parsed.remount && mount.is_bind() {
         MountSource::Remount
@@ -300,8 +301,8 @@ fn build_mount(mount: &model::Mount, index: usize, options: &Options, root: &Pat
         propagation: parsed.propagation.clone(),
         copy_up: parsed.copy_up,
         idmap: mount.is_idmapped().then(|| MountIdMap {
-            uid_map: id_maps(mount.uid_mappings.as_deref().unwrap_or_default()),
-            gid_map: id_maps(mount.gid_mappings.as_deref().unwrap_or_default()),
+            uid_map: id_maps(uids),
+            gid_map: id_maps(gids),
             recursive: parsed.idmap_recursive == Some(true),
         }),
     }

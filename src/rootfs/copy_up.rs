@@ -10,18 +10,31 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps
 
 use super::resolve;
 
-/// Copies the directory at `destination`, if there is one, into the detached mount `tree`.
-pub fn copy(root: BorrowedFd<'_>, destination: &Path, tree: BorrowedFd<'_>) -> io::Result<()> {
+/// Copies what is in the directory at `destination`, if there is one, into the detached mount `tree`. Its owner, too,
+/// where `options` give none; its mode is an option of the tmpfs already.
+pub fn copy(
+    root: BorrowedFd<'_>,
+    destination: &Path,
+    tree: BorrowedFd<'_>,
+    options: &[String],
+) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let from = match resolve::open(root, destination, flags) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
     let into = rustix::fs::openat(tree, ".", flags | OFlags::CLOEXEC, Mode::empty())?;
-    copy_directory(&from, &into)
+    copy_entries(&from, &into)?;
+    let stat = rustix::fs::fstat(&from)?;
+    let given = |key: &str| options.iter().any(|option| option.starts_with(key));
+    let uid = (!given("uid=")).then(|| Uid::from_raw(stat.st_uid));
+    let gid = (!given("gid=")).then(|| Gid::from_raw(stat.st_gid));
+    rustix::fs::fchown(&into, uid, gid)?;
+    rustix::fs::futimens(&into, &times(&stat))?;
+    Ok(())
 }
 
-fn copy_directory(from: &OwnedFd, into: &OwnedFd) -> io::Result<()> {
+fn copy_entries(from: &OwnedFd, into: &OwnedFd) -> io::Result<()> {
     for entry in Dir::read_from(from)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -29,6 +42,11 @@ fn copy_directory(from: &OwnedFd, into: &OwnedFd) -> io::Result<()> {
             copy_entry(from, into, name)?;
         }
     }
+    Ok(())
+}
+
+fn copy_directory(from: &OwnedFd, into: &OwnedFd) -> io::Result<()> {
+    copy_entries(from, into)?;
     let stat = rustix::fs::fstat(from)?;
     rustix::fs::fchmod(into, Mode::from_raw_mode(stat.st_mode))?;
     rustix::fs::fchown(

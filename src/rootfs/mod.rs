@@ -12,6 +12,7 @@ mod device;
 mod guest_view;
 mod host_root;
 pub mod live;
+mod long_option;
 mod mask;
 mod mount;
 mod pivot;

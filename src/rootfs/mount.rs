@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
 use super::live::mount_id;
+use super::long_option::Open;
 use super::source::{Locks, open_flags, open_inside};
 use super::{
     CgroupView, RootfsError, Sources, bind_flags, cgroup_mount, copy_up, describe, move_to, open_tree,
@@ -112,7 +113,11 @@ pub fn mount(
     };
     let place = place(&at, root, tree.as_fd())?;
     if mount.copy_up {
-        copy_up::copy(root, &mount.destination, tree.as_fd())
+        let options = match &mount.source {
+            MountSource::Filesystem { data, .. } => data.as_slice(),
+            _ => &[],
+        };
+        copy_up::copy(root, &mount.destination, tree.as_fd(), options)
             .map_err(at.fail("copy up what the image has there"))?;
     }
     let mut attributes = mount.attributes;
@@ -407,7 +412,9 @@ fn new_filesystem(
         };
         at.fail(format!("configure {fstype} with {option:?}{because}"))(error)
     };
+    let mut open = Open::default();
     if !source.is_empty() {
+        let source = open.source(source).map_err(at.fail("open its source"))?;
         rustix::mount::fsconfig_set_string(&context, "source", source.as_str())
             .map_err(|e| explain(e, "source"))?;
     }
@@ -421,7 +428,8 @@ fn new_filesystem(
         .map(|MountLabel { option, label }| format!("{option}={label}"));
     let given = data.iter().chain(label.as_ref()).map(String::as_str);
     for option in given.chain(mode) {
-        set_option(&context, option).map_err(|e| explain(e, option))?;
+        let short = open.option(fstype, option).map_err(at.fail("open a layer"))?;
+        set_option(&context, &short).map_err(|e| explain(e, option))?;
     }
     rustix::mount::fsconfig_create(&context).map_err(|e| explain(e, "create"))?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())

@@ -8,6 +8,7 @@ pub mod capabilities;
 mod document;
 pub mod example;
 pub mod guest_options;
+pub mod idmap_option;
 pub mod live_mounts;
 pub mod model;
 pub mod mount_options;

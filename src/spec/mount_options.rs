@@ -244,6 +244,8 @@ pub struct MountOptions {
     pub copy_up: bool,
     /// `idmap` (false) or `ridmap` (true).
     pub idmap_recursive: Option<bool>,
+    /// Its ranges, after a `=`, as crun takes them (see [`super::idmap_option`]).
+    pub idmap_ranges: Option<String>,
     /// Handed to the file system, in order.
     pub data: Vec<String>,
     pub copy_symlink: bool,
@@ -278,6 +280,11 @@ impl MountOptions {
     pub fn parse(options: Vec<String>) -> Self {
         let mut all = Self::default();
         for option in options {
+            if let Some((name @ ("idmap" | "ridmap"), ranges)) = option.split_once('=') {
+                all.idmap_recursive = Some(name == "ridmap");
+                all.idmap_ranges = Some(ranges.to_owned());
+                continue;
+            }
             match lookup(&option) {
                 None => all.data.push(option),
                 Some(Effect::Nothing) => {}
@@ -419,6 +426,7 @@ mod tests {
             }]
         );
         assert_eq!(options.idmap_recursive, Some(true));
+        assert_eq!(options.idmap_ranges, None);
         assert_eq!(options.superblock_flags, libc::MS_DIRSYNC);
         assert_eq!(options.data, ["mode=755", "acl"]);
     }

@@ -19,6 +19,7 @@ pub use number_list::NumberList;
 pub use process::*;
 pub use seccomp::*;
 
+use super::idmap_option::{self, Maps};
 use super::mount_options::MountOptions;
 
 /// A property that is there, whatever it holds.
@@ -85,6 +86,22 @@ impl Mount {
     /// Whether the mount is id-mapped: by its option or by maps of its own.
     pub fn is_idmapped(&self) -> bool {
         self.options.idmap_recursive.is_some() || self.uid_mappings.is_some() || self.gid_mappings.is_some()
+    }
+
+    /// The maps of an id-mapped mount; empty where those of the container's user namespace are meant.
+    ///
+    /// # Errors
+    /// What is wrong with those of its option.
+    pub fn id_maps(&self, linux: &Linux) -> Result<Maps, String> {
+        let uids = self.uid_mappings.clone().unwrap_or_default();
+        let gids = self.gid_mappings.clone().unwrap_or_default();
+        match &self.options.idmap_ranges {
+            None => Ok((uids, gids)),
+            Some(_) if !uids.is_empty() || !gids.is_empty() => {
+                Err("has ranges beside uidMappings and gidMappings".to_owned())
+            }
+            Some(ranges) => idmap_option::parse(ranges, linux),
+        }
     }
 }
 

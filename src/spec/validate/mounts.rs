@@ -139,8 +139,9 @@ fn idmaps(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
                 "id-mapped mounts are for bind mounts",
             ));
         }
-        let uid = mount.uid_mappings.as_deref().unwrap_or_default();
-        let gid = mount.gid_mappings.as_deref().unwrap_or_default();
+        let (uid, gid) = mount
+            .id_maps(&config.linux)
+            .map_err(|problem| Problem::new(format!("{field}.options"), format!("idmap {problem}")))?;
         match (uid.is_empty(), gid.is_empty()) {
             (true, true) => {
                 if config.linux.namespace(NamespaceKind::User).is_none() {
@@ -154,8 +155,8 @@ fn idmaps(config: &Config, _: &mut Vec<String>) -> Result<(), Problem> {
             (true, false) => return Err(Problem::new(format!("{field}.uidMappings"), "is missing")),
             (false, true) => return Err(Problem::new(format!("{field}.gidMappings"), "is missing")),
             (false, false) => {
-                check_maps(&format!("{field}.uidMappings"), uid)?;
-                check_maps(&format!("{field}.gidMappings"), gid)?;
+                check_maps(&format!("{field}.uidMappings"), &uid)?;
+                check_maps(&format!("{field}.gidMappings"), &gid)?;
             }
         }
         Ok(())
