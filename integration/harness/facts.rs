@@ -67,6 +67,8 @@ pub enum Need {
     Podman,
     /// A Podman that chooses the runtime by an image's platform (4.4).
     PodmanPlatforms,
+    /// A Podman that tells a service manager when a container is healthy (4.7).
+    PodmanNotifiesHealth,
     /// Buildah.
     Buildah,
     /// cargo-deb, which makes Debian packages, and dpkg.
@@ -207,6 +209,10 @@ impl Need {
             Need::PodmanPlatforms => unless(
                 podman_version().is_some_and(|version| version >= (4, 4)),
                 "no Podman of 4.4 or later is installed",
+            ),
+            Need::PodmanNotifiesHealth => unless(
+                podman_version().is_some_and(|version| version >= (4, 7)),
+                "no Podman of 4.7 or later is installed",
             ),
             Need::Buildah => absent(&["buildah"]),
             Need::CargoDeb => absent(&["cargo-deb", "dpkg"]),

@@ -1,7 +1,8 @@
 //! Podman and Buildah with storage, state and namespaces of one test's own, so that nothing of them remains on the
-//! machine.
+//! machine: root's, or those of a user who is not root.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::bundle;
 use super::case::{Case, MARK, text};
 use super::command::{Output, eventually, patience};
-use super::facts::Need;
+use super::facts::{Need, user_with_systemd};
 use super::leaks;
 
 /// The image of busybox.
@@ -18,12 +19,20 @@ pub const NATIVE: &str = "localhost/native:test";
 /// The name by which Podman knows the runtime.
 const NAME: &str = "tested";
 
+/// The ids that root's `--userns auto` takes from, and those that a user has beside his own.
+const SUBORDINATE: &str = "300000:65536";
+
+/// Who runs Podman where no user has a systemd of his own: nobody.
+const NOBODY: u32 = 65534;
+
 /// What precedes the process that keeps the namespaces. Podman keeps network namespaces and locks under /run and
-/// /dev/shm, also where it is told to keep its state elsewhere. Beside the hierarchies of cgroup v1 it makes plain
-/// directories for controllers that this machine has not, which other engines then take for hierarchies; so it gets the
-/// hierarchies on a tmpfs of its own.
-const PREPARE: &str = "set -e; busybox ip link set lo up; mount -t tmpfs none /dev/shm; mkdir -p /run/netns; \
-     mount -t tmpfs none /run/netns; \
+/// /dev/shm, also where it is told to keep its state elsewhere, and it looks for subordinate ids in /etc. Beside the
+/// hierarchies of cgroup v1 it makes plain directories for controllers that this machine has not, which other engines
+/// then take for hierarchies; so it gets the hierarchies on a tmpfs of its own. What a user mounts in turn is his own
+/// only where the tree is shared.
+const PREPARE: &str = "set -e; busybox ip link set lo up; mount -t tmpfs -o mode=1777 none /dev/shm; \
+     mkdir -p /run/netns; mount -t tmpfs none /run/netns; \
+     for name in subuid subgid; do mount --bind \"$1.ids\" /etc/$name; done; \
      if ! test -e /sys/fs/cgroup/cgroup.controllers; then \
          mkdir \"$1.old\"; mount --move /sys/fs/cgroup \"$1.old\"; mount -t tmpfs none /sys/fs/cgroup; \
          for tree in \"$1.old\"/*; do \
@@ -33,26 +42,70 @@ const PREPARE: &str = "set -e; busybox ip link set lo up; mount -t tmpfs none /d
          done; \
          umount \"$1.old\"; \
      fi; \
-     touch \"$1\"; exec sleep infinity";
+     mount --make-rshared /; touch \"$1\"; exec sleep infinity";
+
+/// A user who runs Podman.
+struct User {
+    id: u32,
+    /// A cgroup below that of the systemd of his own.
+    cgroup: Option<PathBuf>,
+}
 
 /// One test's Podman.
 pub struct Podman<'case> {
     pub case: &'case Case,
     holder: Child,
     dir: PathBuf,
+    /// Not root.
+    user: Option<User>,
+    /// The runtime under test, where who runs Podman can reach it.
+    pub runtime: PathBuf,
 }
 
 impl<'case> Podman<'case> {
-    /// Podman with an image of busybox.
+    /// Root's Podman with an image of busybox.
     pub fn new(case: &'case Case) -> Self {
+        Self::of(case, None)
+    }
+
+    /// A user's Podman with an image of busybox. The user has a systemd of his own where there is such a user.
+    pub fn rootless(case: &'case Case) -> Self {
+        let own = user_with_systemd();
+        let cgroup = own.map(|id| {
+            let slice = format!("/sys/fs/cgroup/user.slice/user-{id}.slice/user@{id}.service");
+            let cgroup = Path::new(&slice).join(format!("{}podman", case.mark));
+            fs::create_dir(&cgroup).expect("a cgroup for the user's commands");
+            for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+                chown(cgroup.join(file), Some(id), Some(id)).expect("our own cgroup");
+            }
+            cgroup
+        });
+        let id = own.unwrap_or(NOBODY);
+        Self::of(case, Some(User { id, cgroup }))
+    }
+
+    fn of(case: &'case Case, user: Option<User>) -> Self {
         let dir = case.dir.join("podman");
-        fs::create_dir(&dir).expect("a directory for Podman");
+        fs::create_dir_all(dir.join("xdg")).expect("a directory for Podman");
+        let mut runtime = case.runtime.path.clone();
+        let mut ids = format!("containers:{SUBORDINATE}\n");
+        if let Some(user) = &user {
+            // The user may not reach where it was built.
+            runtime = dir.join(&case.runtime.name);
+            fs::copy(&case.runtime.path, &runtime).expect("a copy of the runtime");
+            for own in [&dir, &dir.join("xdg")] {
+                chown(own, Some(user.id), Some(user.id)).expect("our own directory");
+            }
+            fs::set_permissions(dir.join("xdg"), PermissionsExt::from_mode(0o700))
+                .expect("our own directory");
+            ids = format!("{}:{SUBORDINATE}\n", user.id);
+        }
         // Raising hard limits, as Podman does by default, is not possible on every machine.
         let config = format!(
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n\
              [engine]\nlock_type = \"file\"\nruntime_supports_nocgroup = [\"{NAME}\"]\n\
              [engine.runtimes]\n{NAME} = [\"{}\"]\n",
-            text(&case.runtime.path)
+            text(&runtime)
         );
         fs::write(dir.join("containers.conf"), config).expect("Podman's configuration");
         fs::write(
@@ -61,13 +114,20 @@ impl<'case> Podman<'case> {
         )
         .expect("Podman's policy");
         let ready = dir.join("ready");
+        fs::write(dir.join("ready.ids"), ids).expect("subordinate ids");
         let holder = Command::new("unshare")
             .args(["-m", "-n", "--propagation", "private", "sh", "-c", PREPARE, "sh"])
             .arg(&ready)
             .stdin(Stdio::null())
             .spawn()
             .expect("unshare starts");
-        let podman = Podman { case, holder, dir };
+        let podman = Podman {
+            case,
+            holder,
+            dir,
+            user,
+            runtime,
+        };
         eventually("the namespaces are there", || ready.exists().then_some(()));
         let root = podman.dir.join("image");
         bundle::make_rootfs(&root);
@@ -90,14 +150,7 @@ impl<'case> Podman<'case> {
 
     /// A program of the containers family in the namespaces, with this test's storage and runtime.
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        let holder = self.holder.id().to_string();
-        command
-            .args(["--mount", "--net", "--target", &holder, name])
-            .stdin(Stdio::null())
-            .env("CONTAINERS_CONF", self.dir.join("containers.conf"))
-            .env("WRUN_CACHE_DIR", self.case.dir.join("cache"))
-            .env_remove(MARK);
+        let mut command = self.beside(&[name]);
         command
             .arg("--root")
             .arg(self.dir.join("storage"))
@@ -107,11 +160,74 @@ impl<'case> Podman<'case> {
         command
     }
 
+    /// A program in the namespaces and with the environment of Podman.
+    pub fn beside(&self, words: &[&str]) -> Command {
+        let holder = self.holder.id().to_string();
+        let enter = ["nsenter", "--mount", "--net", "--target", &holder];
+        let mut command;
+        match &self.user {
+            None => {
+                command = Command::new(enter[0]);
+                command.args(&enter[1..]);
+            }
+            Some(user) => {
+                let id = user.id.to_string();
+                let procs = user.cgroup.as_ref().map(|cgroup| cgroup.join("cgroup.procs"));
+                command = Command::new("sh");
+                command
+                    .args(["-c", "test -z \"$0\" || echo 0 >\"$0\"; exec \"$@\""])
+                    .arg(procs.unwrap_or_default())
+                    .args(enter)
+                    .args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+                    .env("HOME", &self.dir)
+                    .env("XDG_RUNTIME_DIR", self.dir.join("xdg"))
+                    .env(
+                        "DBUS_SESSION_BUS_ADDRESS",
+                        format!("unix:path=/run/user/{id}/bus"),
+                    );
+            }
+        }
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .env("CONTAINERS_CONF", self.dir.join("containers.conf"))
+            .env("WRUN_CACHE_DIR", self.case.dir.join("cache"))
+            .env("TMPDIR", self.dir.join("xdg"))
+            .env_remove(MARK);
+        command
+    }
+
+    /// Whether Podman makes cgroups by systemd.
+    fn has_systemd(&self) -> bool {
+        match &self.user {
+            None => Need::Systemd.missing().is_none() && Need::CgroupV2.missing().is_none(),
+            Some(user) => user.cgroup.is_some(),
+        }
+    }
+
+    /// The id of the user whose Podman it is.
+    pub fn user_id(&self) -> u32 {
+        self.user.as_ref().map_or(0, |user| user.id)
+    }
+
+    /// Gives a directory of the test's, and what is in it, to that user.
+    pub fn give(&self, directory: &str) {
+        let (directory, id) = (Path::new(directory), Some(self.user_id()));
+        let entries = fs::read_dir(directory).expect("our own directory").flatten();
+        for path in entries.map(|entry| entry.path()).chain([directory.to_owned()]) {
+            chown(path, id, id).expect("our own file");
+        }
+    }
+
     /// The command `podman ARGUMENTS`.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let manager = if self.has_systemd() { "systemd" } else { "cgroupfs" };
+        self.command_with(manager, arguments)
+    }
+
+    /// [`Podman::command`] where Podman makes cgroups by `manager`.
+    fn command_with(&self, manager: &str, arguments: &[&str]) -> Command {
         let mut command = self.program("podman");
-        let systemd = Need::Systemd.missing().is_none() && Need::CgroupV2.missing().is_none();
-        let manager = if systemd { "systemd" } else { "cgroupfs" };
         command
             .arg("--tmpdir")
             .arg(self.dir.join("tmp"))
@@ -129,14 +245,36 @@ impl<'case> Podman<'case> {
 
     /// The command `podman run FLAGS IMAGE ARGUMENTS`, with the mark of the test on what it makes.
     pub fn run_command(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Command {
-        let mark = format!("{MARK}={}", self.case.mark);
-        let own = ["run", "--env", &mark, "--cgroup-parent", &self.cgroup_parent()];
-        self.command(&[&own, flags, &[image], arguments].concat())
+        let mut command = self.command(&["run"]);
+        // Podman refuses a parent beside these, and a user without a systemd of his own may make no cgroup at all.
+        let elsewhere = ["--cgroups=disabled", "--cgroups=split", "--pod"];
+        let refused = elsewhere.iter().any(|flag| flags.contains(flag));
+        if !refused && (self.user.is_none() || self.has_systemd()) {
+            command.args(["--cgroup-parent", &self.cgroup_parent()]);
+        }
+        self.rest_of_run(&mut command, flags, image, arguments);
+        command
+    }
+
+    /// [`Podman::run_command`] of root's Podman that makes cgroups itself, also beside a systemd.
+    pub fn run_command_without_systemd(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command_with("cgroupfs", &["run", "--cgroup-parent"]);
+        command.arg(format!("/{}podman", self.case.mark));
+        self.rest_of_run(&mut command, flags, image, arguments);
+        command
+    }
+
+    fn rest_of_run(&self, command: &mut Command, flags: &[&str], image: &str, arguments: &[&str]) {
+        command
+            .args(["--env", &format!("{MARK}={}", self.case.mark)])
+            .args(flags)
+            .arg(image)
+            .args(arguments);
     }
 
     /// The cgroup of the test's containers.
     pub fn cgroup_parent(&self) -> String {
-        if Need::Systemd.missing().is_none() && Need::CgroupV2.missing().is_none() {
+        if self.has_systemd() {
             // A dash in a slice's name would put it below another slice.
             return format!("{}.slice", self.case.mark.replace('-', "_"));
         }
@@ -180,17 +318,52 @@ impl<'case> Podman<'case> {
         self.call(&["rm", "--force", "--time", "0", id]).ok();
     }
 
-    /// The command `buildah build` with the test's runtime, of the context directory `context`.
-    pub fn build(&self, context: &Path, tag: &str) -> Command {
-        let mut command = self.program("buildah");
+    /// The command `buildah COMMAND` of those that run programs, with the test's runtime.
+    pub fn buildah(&self, command: &str, isolation: &str) -> Command {
+        let mut buildah = self.program("buildah");
+        let network = if isolation == "chroot" { "host" } else { "none" };
+        buildah
+            .args([
+                command,
+                "--isolation",
+                isolation,
+                "--network",
+                network,
+                "--runtime",
+            ])
+            .arg(&self.runtime);
+        buildah
+    }
+
+    /// The command `buildah build`, of the context directory `context`.
+    pub fn build(&self, isolation: &str, flags: &[&str], context: &Path, tag: &str) -> Command {
+        let mut command = self.buildah("build", isolation);
         command
-            .args(["build", "--isolation", "oci", "--network", "none", "--runtime"])
-            .arg(&self.case.runtime.path)
-            .args(["--signature-policy"])
-            .arg(self.dir.join("policy.json"))
-            .args(["--tag", tag])
+            .args(["--signature-policy", &self.policy(), "--tag", tag])
+            .args(flags)
             .arg(context);
         command
+    }
+
+    /// `buildah from` the image of busybox; the name of the working container.
+    #[track_caller]
+    pub fn working_container(&self) -> String {
+        let mut command = self.program("buildah");
+        command.args(["from", "--signature-policy", &self.policy(), NATIVE]);
+        self.case.finish(command).ok().stdout.trim().to_owned()
+    }
+
+    fn policy(&self) -> String {
+        text(&self.dir.join("policy.json"))
+    }
+
+    /// Ends the process that keeps a user's namespaces between his commands.
+    fn end_pause(&self) {
+        for file in ["tmp/pause.pid", "xdg/libpod/tmp/pause.pid"] {
+            let pid = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+            let Ok(pid) = pid.trim().parse() else { continue };
+            let _ = rustix::process::kill_process(super::command::pid(pid), rustix::process::Signal::KILL);
+        }
     }
 }
 
@@ -203,6 +376,7 @@ impl Drop for Podman<'_> {
         ] {
             let _ = self.command(arguments).output();
         }
+        self.end_pause();
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         // Podman leaves the parent to whoever named it, and conmon's beside it, in which a conmon may still end.
