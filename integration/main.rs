@@ -82,6 +82,7 @@ fn main() -> ExitCode {
     suite.add("errors", errors::tests());
     suite.add("features", features::tests());
     suite.add("nested", nested::tests());
+    suite.add_trials(harness::comparison::trials());
     suite.add_checks(properties::trials);
     suite.run()
 }

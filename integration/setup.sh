@@ -1,4 +1,4 @@
-# Sourced by `test`, `demo`, `bench` and `.ci/run`: installs what they need and this machine lacks, on Debian and
+# Sourced by `test`, `vm`, `demo`, `bench` and `guests/build`: installs what they need and this machine lacks, on Debian and
 # Ubuntu; elsewhere it names what is missing. Leaves the shell in the package's directory.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -65,4 +65,15 @@ install_missing() {
 # Where cargo puts a build of PROFILE, since .cargo/config.toml names the target.
 target_dir() {
     echo "${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/$1"
+}
+
+# The mirror of Debian that apt is configured with; WRUN_DEBIAN_MIRROR names one where apt has none, as on Ubuntu.
+debian_mirror() {
+    local mirror=${WRUN_DEBIAN_MIRROR:-}
+    if [ -z "$mirror" ]; then
+        mirror=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+            awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')
+    fi
+    [ -n "$mirror" ] || { echo "apt knows no Debian mirror; name one in WRUN_DEBIAN_MIRROR" >&2; return 1; }
+    echo "$mirror"
 }

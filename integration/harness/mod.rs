@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod case;
 pub mod command;
+pub mod comparison;
 pub mod container;
 pub mod containerd;
 pub mod cri;

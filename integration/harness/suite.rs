@@ -1,13 +1,15 @@
 //! From tests to trials: each test once for every runtime that can pass it, skipped with a reason where this
 //! machine cannot run it; and the account at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use super::case::{self, Case};
+use super::comparison::{Comparison, Outcome};
 use super::facts::Need;
 use super::runtime::Runtime;
 
@@ -97,12 +99,15 @@ pub struct Suite {
     /// Reasons, and the tests that only wrun can pass.
     ours_only: BTreeMap<&'static str, Vec<String>>,
     covered: Vec<Covered>,
+    comparison: Arc<Mutex<Comparison>>,
 }
 
 impl Suite {
     /// A suite for `runtimes`.
     pub fn new(runtimes: Vec<Runtime>) -> Self {
+        let names = runtimes.iter().map(|runtime| runtime.name.clone());
         Suite {
+            comparison: Arc::new(Mutex::new(Comparison::new(names.collect()))),
             runtimes,
             trials: Vec::new(),
             skipped: BTreeMap::new(),
@@ -150,19 +155,41 @@ impl Suite {
                         need.and_then(Need::missing)
                     }),
                 };
+                let (test_name, column) = (name.clone(), runtime.name.clone());
                 let runtime = if test.unified { runtime.unified() } else { runtime };
                 let name = format!("{name}::{}", runtime.name);
                 match missing {
-                    Some(reason) => self.skip(&name, reason),
+                    Some(reason) => {
+                        note(
+                            &self.comparison,
+                            &test_name,
+                            &column,
+                            Outcome::Skipped(reason.clone()),
+                        );
+                        self.skip(&name, reason);
+                    }
                     None => {
                         let body = test.body;
                         let shown = name.clone();
-                        self.trials
-                            .push(Trial::test(name, move || run(&shown, body, runtime)));
+                        let comparison = Arc::clone(&self.comparison);
+                        self.trials.push(Trial::test(name, move || {
+                            let result = run(&shown, body, runtime);
+                            let outcome = match result {
+                                Ok(()) => Outcome::Passed,
+                                Err(_) => Outcome::Failed,
+                            };
+                            note(&comparison, &test_name, &column, outcome);
+                            result
+                        }));
                     }
                 }
             }
         }
+    }
+
+    /// Adds trials that need no runtime.
+    pub fn add_trials(&mut self, trials: Vec<Trial>) {
+        self.trials.extend(trials);
     }
 
     /// Adds trials of what the tests say about themselves.
@@ -171,9 +198,15 @@ impl Suite {
         self.trials.extend(checks(covered));
     }
 
-    /// Runs the trials that the command line asks for, and prints the account.
-    pub fn run(self) -> ExitCode {
+    /// Runs the trials that the command line asks for, and prints the account. Of several filters, which the command
+    /// line cannot hold, `WRUN_TEST_ONLY` is a list: words of which a trial's name must contain one.
+    pub fn run(mut self) -> ExitCode {
         let mut arguments = Arguments::from_args();
+        let only = std::env::var("WRUN_TEST_ONLY").unwrap_or_default();
+        self.trials.retain(|trial| any_word_within(&only, trial.name()));
+        let asked = self.trials.iter();
+        let asked = asked.filter(|trial| !arguments.is_filtered_out(trial));
+        let asked: BTreeSet<String> = asked.map(|trial| trial.name().to_owned()).collect();
         // More at once would measure the machine, not the runtime.
         arguments.test_threads.get_or_insert(2);
         std::panic::set_hook(Box::new(|info| {
@@ -186,22 +219,46 @@ impl Suite {
         }
         super::docker::stop();
         let _ = std::fs::remove_dir(case::base()); // Kept where a mount under it could not be removed.
-        for (reason, names) in &self.ours_only {
+        let of_asked = |name: &String| asked.iter().any(|one| one.starts_with(&format!("{name}::")));
+        for (reason, names) in &mut self.ours_only {
+            names.retain(of_asked);
+            if names.is_empty() {
+                continue;
+            }
             println!(
                 "only wrun can pass ({}): {reason}: {}",
                 names.len(),
                 names.join(", ")
             );
         }
-        for (reason, names) in &self.skipped {
+        for (reason, names) in &mut self.skipped {
+            names.retain(|name| asked.contains(name));
+            if names.is_empty() {
+                continue;
+            }
             println!("skipped ({}): {reason}: {}", names.len(), names.join(", "));
         }
+        print!("{}", lock(&self.comparison).report());
         println!(
             "{} passed, {} failed, {} skipped",
             conclusion.num_passed, conclusion.num_failed, conclusion.num_ignored
         );
         conclusion.exit_code()
     }
+}
+
+/// Whether `text` contains one of the words of `list`; an empty list asks for nothing.
+fn any_word_within(list: &str, text: &str) -> bool {
+    list.trim().is_empty() || list.split_whitespace().any(|word| text.contains(word))
+}
+
+/// A trial's panic is caught in it, and not in here.
+fn lock(comparison: &Mutex<Comparison>) -> std::sync::MutexGuard<'_, Comparison> {
+    comparison.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn note(comparison: &Mutex<Comparison>, test: &str, runtime: &str, outcome: Outcome) {
+    lock(comparison).note(test, runtime, outcome);
 }
 
 thread_local! {
