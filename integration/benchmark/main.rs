@@ -1,220 +1,270 @@
-//! Measures whole commands of every runtime that is installed, interleaved in one run: a busy machine slows all
-//! alike, so medians and ratios can be trusted where single times cannot. Started by `integration/bench`, which
-//! builds wrun's release first and tells where it is in `WRUN`.
+//! Measures whole commands of every runtime that is installed, interleaved in one run, holds the medians against the
+//! goals, and refuses to call a noisy run a result. Started by `integration/bench`, which builds wrun's release first and
+//! tells where it is in `WRUN`, and where the floor program is in `FLOOR`.
+//!
+//! A part fills tables (figures.rs); goals.rs, report.rs and svg.rs make the rest of them.
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../harness/bundle.rs"]
 mod bundle;
+mod counts;
+mod docker;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../harness/facts.rs"]
 mod facts;
+mod figures;
+mod floor;
+mod goals;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../harness/guest.rs"]
 mod guest;
 #[path = "../harness/large.rs"]
 mod large;
 mod lifecycle;
+mod machine;
 mod measure;
 mod memory;
-mod table;
+mod noise;
+mod options;
+mod parallel;
+mod place;
+mod report;
+mod svg;
 mod wasm;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
 
-use facts::MOUNT_UNIFIED;
+use clap::Parser;
+use serde::{Deserialize, Serialize};
 
-/// A runtime that is measured.
-pub struct Runtime {
-    pub name: String,
-    pub path: PathBuf,
+use facts::{MOUNT_UNIFIED, Need};
+use figures::Table;
+use machine::Machine;
+use noise::{Look, Watch};
+use options::{Options, Part, Tree};
+use place::{Place, Runtime};
+use report::Report;
+
+/// A run that was too noisy.
+const NOISY: u8 = 3;
+
+/// What every part works with.
+pub struct Bench {
+    options: Options,
+    place: Place,
+    /// wrun's first; all can run a container here.
+    runtimes: Vec<Runtime>,
+    floor: PathBuf,
+    /// What was not measured, and why.
+    left_out: Vec<String>,
 }
 
-/// Where everything of a measurement is, removed at its end.
-pub struct Place {
-    dir: tempfile::TempDir,
-    /// Whether containers ask for a device filter. On cgroup v2 crun wants a higher RLIMIT_MEMLOCK for one, which
-    /// not every machine grants.
-    devices: bool,
+/// What was measured in one tree of cgroups.
+#[derive(Default, Serialize, Deserialize)]
+struct Measured {
+    tables: Vec<Table>,
+    looks: Vec<Look>,
+    left_out: Vec<String>,
 }
 
-impl Place {
-    fn new(devices: bool) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("wrun-bench-")
-            .tempdir()
-            .expect("a directory");
-        bundle::make_rootfs(&dir.path().join("rootfs"));
-        for name in ["hello", "sleep"] {
-            let path = dir.path().join("rootfs").join(format!("{name}.wasm"));
-            std::fs::write(path, guest::binary(name)).expect("the guest");
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let begin = Instant::now();
+    if let Some(file) = options.inner.clone() {
+        let measured = Bench::new(options, false).measure();
+        let json = serde_json::to_vec(&measured).expect("plain data");
+        std::fs::write(&file, json).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        return ExitCode::SUCCESS;
+    }
+    let (publish, json, out) = (options.publish, options.json, options.out());
+    let rounds = options.rounds;
+    let mut machine = Machine::look();
+    let (measured, unified) = everything(options);
+    if unified {
+        machine.cgroups = "a pure cgroup v2 tree without device rules".to_owned();
+    }
+    let seconds = begin.elapsed().as_secs();
+    let report = Report::new(
+        machine,
+        rounds,
+        seconds,
+        measured.tables,
+        measured.looks,
+        measured.left_out,
+    );
+    let save = |directory: &Path| {
+        let saved = report.save(directory);
+        saved.unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        eprintln!("written to {}", directory.display());
+    };
+    save(&out);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).expect("plain data"));
+    } else {
+        println!("{}", report.text());
+    }
+    if !report.noisy.is_empty() {
+        eprintln!("noisy: not a result ({} reasons)", report.noisy.len());
+        return ExitCode::from(NOISY);
+    }
+    if publish {
+        save(&Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/plots"));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Measures in the tree of cgroups where all runtimes can run, if there is one. Docker stays in the machine's own.
+fn everything(options: Options) -> (Measured, bool) {
+    let mut bench = Bench::new(options, true);
+    let all = Runtime::all(&bench.options.peer, bench.options.only_peers).len();
+    let elsewhere = match bench.options.tree {
+        Tree::Host => false,
+        Tree::Unified => true,
+        Tree::Auto => bench.runtimes.len() < all && Need::UnifiedTree.missing().is_none(),
+    };
+    // A tree that is pure already needs no other.
+    if !elsewhere || Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+        return (bench.measure(), false);
+    }
+    let parts = bench.options.parts();
+    let (here, there): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| *part == Part::Docker);
+    let mut measured = Measured::default();
+    if !there.is_empty() {
+        measured = in_unified_tree(&bench.options, &there);
+    }
+    if !here.is_empty() {
+        bench.options.part = here;
+        // Those that refused this tree are measured in the other.
+        bench.left_out.clear();
+        let own = bench.measure();
+        measured.tables.extend(own.tables);
+        // The load average is ours by now.
+        measured
+            .looks
+            .extend(own.looks.into_iter().map(|look| Look { load: None, ..look }));
+        measured.left_out.extend(own.left_out);
+    }
+    (measured, true)
+}
+
+/// This program again, in a mount namespace with a pure cgroup v2 tree.
+fn in_unified_tree(options: &Options, parts: &[Part]) -> Measured {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("measured.json");
+    let mut again = Command::new("unshare");
+    again.args(["-m", "sh", "-c", MOUNT_UNIFIED, "x"]);
+    again.arg(std::env::current_exe().expect("our own path"));
+    again.args(options.again(parts)).arg("--inner").arg(&file);
+    let status = again.status().expect("unshare starts");
+    assert!(
+        status.success(),
+        "the part in a cgroup v2 tree ended with {status}"
+    );
+    let text = std::fs::read(&file).expect("what it has measured");
+    serde_json::from_slice(&text).expect("what it has measured")
+}
+
+impl Bench {
+    fn new(options: Options, devices: bool) -> Self {
+        let place = Place::new(devices);
+        let probe = place.bundle("probe", &["/bin/true"]);
+        let all = Runtime::all(&options.peer, options.only_peers);
+        let (runtimes, refusing): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|runtime| place.works(runtime, &[], &probe));
+        let left_out = refusing
+            .iter()
+            .map(|runtime| format!("{} cannot run a container here", runtime.name));
+        let floor = std::env::var_os("FLOOR").map(PathBuf::from);
+        Bench {
+            left_out: left_out.collect(),
+            floor: floor.expect("FLOOR names the floor program, as integration/bench does"),
+            options,
+            place,
+            runtimes,
         }
-        Place { dir, devices }
     }
 
-    /// A bundle running `args` under what Docker writes for a container: seccomp, capabilities, masks, devices.
-    pub fn bundle(&self, name: &str, args: &[&str]) -> PathBuf {
-        self.bundle_with(name, args, |_| ())
-    }
-
-    /// The same after `change` of the configuration.
-    pub fn bundle_with(
-        &self,
-        name: &str,
-        args: &[&str],
-        change: impl FnOnce(&mut serde_json::Value),
-    ) -> PathBuf {
-        let text = include_str!("../fixtures/docker.json");
-        let mut config: serde_json::Value = serde_json::from_str(text).expect("the fixture is JSON");
-        config["process"]["args"] = serde_json::json!(args);
-        if !self.devices {
-            config["linux"]["resources"] = serde_json::json!({});
-        }
-        config["root"]["path"] = serde_json::json!(self.rootfs());
-        change(&mut config);
-        let bundle = self.dir.path().join(name);
-        std::fs::create_dir(&bundle).expect("a directory");
-        bundle::write_config(&bundle, &config);
-        bundle
-    }
-
-    /// The root filesystem of all bundles.
-    pub fn rootfs(&self) -> PathBuf {
-        self.dir.path().join("rootfs")
-    }
-
-    /// The directory of the cache of compiled Wasm.
-    fn cache(&self) -> PathBuf {
-        self.dir.path().join("cache")
-    }
-
-    /// Removes all compiled Wasm. What is being compiled yet ends up nowhere.
-    pub fn clear_cache(&self) {
-        let path = self.cache();
-        if path.exists() {
-            // Renamed first, since a compiler that is still at work writes there.
-            let old = self.file("cache-before");
-            std::fs::rename(&path, &old).expect("it is ours");
-            // That compiler may put a file there while the others are removed; it writes few.
-            while let Err(error) = std::fs::remove_dir_all(&old) {
-                assert_eq!(
-                    error.kind(),
-                    std::io::ErrorKind::DirectoryNotEmpty,
-                    "{}",
-                    old.display()
-                );
+    /// What a part that has failed left of its containers.
+    fn clean(&self) {
+        for runtime in &self.runtimes {
+            let [_, root] = self.place.root_of(runtime);
+            for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let id = name.to_str().unwrap_or_default();
+                // Not everything there need be a container.
+                let _ = measure::attempt(self.place.command(runtime, &["delete", "--force", id]));
             }
         }
     }
 
-    /// A file of this place.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    fn ours(&self) -> Option<&Runtime> {
+        self.runtimes.first().filter(|runtime| runtime.is_ours())
     }
 
-    /// `RUNTIME --root … ARGUMENTS`, quiet.
-    pub fn command(&self, runtime: &Runtime, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&runtime.path);
-        command
-            .arg("--root")
-            .arg(self.dir.path().join(format!("state-{}", runtime.name)))
-            .args(arguments);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command.env("WRUN_CACHE_DIR", self.cache());
-        command
+    fn measure(mut self) -> Measured {
+        let floor = self.floor.clone();
+        let mut watch = Watch::new(move || {
+            let mut command = Command::new(&floor);
+            command.arg("hello");
+            command
+        });
+        watch.look("before");
+        let mut tables = Vec::new();
+        for part in self.options.parts() {
+            eprintln!("measuring: {part:?}");
+            tables.extend(self.part(part));
+            // What was left to do in the background is not others' work.
+            docker::wait_for_compilers();
+            watch.look(&format!("after {part:?}"));
+        }
+        Measured {
+            tables,
+            looks: watch.looks,
+            left_out: std::mem::take(&mut self.left_out),
+        }
     }
 
-    /// Whether the runtime can run a container here at all.
-    fn works(&self, runtime: &Runtime, bundle: &Path) -> bool {
-        let bundle = bundle.to_str().expect("UTF-8");
-        let status = self
-            .command(runtime, &["run", "--bundle", bundle, "bench-probe"])
-            .status();
-        status.is_ok_and(|status| status.success())
+    fn part(&mut self, part: Part) -> Vec<Table> {
+        let wasmtime = wasm::wasmtime();
+        let ours = self.ours().cloned();
+        let one = |table: Option<Table>| table.into_iter().collect();
+        match (part, ours) {
+            (Part::Lifecycle, _) => one(lifecycle::measure(self, &lifecycle::PLAIN)),
+            (Part::Userns, _) => one(lifecycle::measure(self, &lifecycle::USER_NAMESPACE)),
+            (Part::Systemd, _) => match Need::Systemd.missing() {
+                None => one(lifecycle::measure(self, &lifecycle::SYSTEMD)),
+                Some(why) => {
+                    self.left_out.push(format!("systemd: {why}"));
+                    Vec::new()
+                }
+            },
+            (Part::Parallel, _) => vec![parallel::measure(self)],
+            (Part::Memory, _) => vec![memory::measure(self)],
+            (Part::Counts, _) => counts::measure(self),
+            (Part::Docker, _) => one(docker::measure(self)),
+            (Part::Wasm, Some(ours)) => {
+                let own = wasm::start::measure(self, &ours, wasmtime.as_deref());
+                [Some(own), wasm::runtimes::measure(self)]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            (Part::Idle, Some(ours)) => vec![wasm::idle::measure(self, &ours)],
+            (Part::Http, Some(ours)) => vec![wasm::http::measure(self, &ours, wasmtime.as_deref())],
+            (Part::Wasm | Part::Idle | Part::Http, None) => {
+                self.left_out
+                    .push(format!("{part:?}: there is no wrun to measure"));
+                Vec::new()
+            }
+        }
     }
 }
 
-fn main() -> ExitCode {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let unified = arguments.iter().position(|argument| argument == "--unified");
-    unified.map(|at| arguments.remove(at));
-    let rounds = match arguments.iter().position(|argument| argument == "--rounds") {
-        Some(at) if at + 1 < arguments.len() => {
-            arguments.remove(at);
-            arguments.remove(at).parse().unwrap_or(100)
-        }
-        _ => 100,
-    };
-    let parts = ["lifecycle", "wasm", "memory"];
-    let chosen: Vec<&str> = parts
-        .into_iter()
-        .filter(|part| arguments.iter().any(|own| own == part))
-        .collect();
-    if chosen.len() != arguments.len() {
-        eprintln!("usage: integration/bench [lifecycle] [wasm] [memory] [--rounds N] [--unified]");
-        return ExitCode::FAILURE;
-    }
-    let chosen = if chosen.is_empty() { parts.to_vec() } else { chosen };
-
-    let wanted = unified.is_some();
-    // The tree is pure where the root of cgroup v2 is at the top.
-    if wanted && !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
-        return measure_unified(&chosen, rounds);
-    }
-    let place = Place::new(!wanted);
-    let probe = place.bundle("probe", &["/bin/true"]);
-    let ours = std::env::var_os("WRUN").map(|path| ("wrun", PathBuf::from(path)));
-    let peers = ["runc", "crun"].map(|name| facts::find_program(name).map(|path| (name, path)));
-    let installed = ours.into_iter().chain(peers.into_iter().flatten());
-    let all: Vec<Runtime> = installed
-        .map(|(name, path)| Runtime {
-            name: name.to_owned(),
-            path,
-        })
-        .collect();
-    let (working, refusing): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|runtime| place.works(runtime, &probe));
-    let names = |list: &[Runtime]| {
-        list.iter()
-            .map(|own| own.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let tree = if wanted {
-        "a pure cgroup v2 tree, without device rules"
-    } else {
-        "this machine's cgroups"
-    };
-    println!("\n# On {tree}: {}; {rounds} rounds, interleaved", names(&working));
-    for part in &chosen {
-        match *part {
-            "lifecycle" => lifecycle::measure(&place, &working, rounds),
-            "wasm" => wasm::measure(&place, &working, rounds),
-            _ => memory::measure(&place, &working),
-        }
-    }
-    if refusing.is_empty() || wanted {
-        return ExitCode::SUCCESS;
-    }
-    // What refuses this machine's cgroups may take another tree, and then all are measured there.
-    println!("\n{} cannot run here; all again where it may:", names(&refusing));
-    drop(place);
-    measure_unified(&chosen, rounds)
-}
-
-/// This program again, in a mount namespace with a pure cgroup v2 tree.
-fn measure_unified(chosen: &[&str], rounds: usize) -> ExitCode {
-    let own = std::env::current_exe().expect("our own path");
-    let mut again = Command::new("unshare");
-    again.args(["-m", "sh", "-c", MOUNT_UNIFIED, "x"]).arg(own);
-    again
-        .args(chosen)
-        .args(["--rounds", &rounds.to_string(), "--unified"]);
-    match again.status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.clean();
     }
 }

@@ -1,9 +1,13 @@
 //! One command's time, from before its start to after its end.
 
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::figures::Figures;
 
 /// Wall clock and processor time of a command and what it waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,61 +39,63 @@ fn children() -> Duration {
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
-/// Runs `command`, which must succeed. It has no descriptor of ours to pass on, so std uses posix_spawn.
-pub fn time(mut command: Command) -> Sample {
+/// How long a command may take. A peer's may hang: youki's `run` waits for good for a program that ended before it
+/// began to wait.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs `command`, which must succeed.
+#[track_caller]
+pub fn time(command: Command) -> Sample {
+    attempt(command).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs `command`; why it did not succeed. It has no descriptor of ours to pass on, so std uses posix_spawn.
+pub fn attempt(mut command: Command) -> Result<Sample, String> {
     let (before, start) = (children(), Instant::now());
-    let status = command
-        .status()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let child = command.spawn();
+    let mut child = child.map_err(|error| format!("{command:?}: {error}"))?;
+    let status = finish(&mut child, LIMIT);
     let wall = start.elapsed();
-    assert!(status.success(), "{command:?} ended with {status}");
-    Sample {
-        wall,
-        cpu: children().saturating_sub(before),
+    match status {
+        Some(status) if status.success() => Ok(Sample {
+            wall,
+            cpu: children().saturating_sub(before),
+        }),
+        Some(status) => Err(format!("{command:?} ended with {status}")),
+        None => Err(format!("{command:?} did not end within {LIMIT:?}")),
     }
 }
 
+/// Waits for the end of a child, which is killed when its time is over.
+pub fn finish(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let pid = Pid::from_raw(child.id().cast_signed()).expect("the id of a child");
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd of our child");
+    let timeout = Timespec::try_from(limit).expect("a limit of seconds");
+    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).expect("poll");
+    if ended == 0 {
+        child.kill().expect("it is our child");
+    }
+    let status = child.wait().expect("it is our child");
+    (ended > 0).then_some(status)
+}
+
 /// All samples of one command.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Samples(Vec<Sample>);
 
 impl Samples {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub fn add(&mut self, sample: Sample) {
         self.0.push(sample);
     }
 
-    /// Milliseconds.
-    pub fn minimum(&self) -> f64 {
-        self.0
-            .iter()
-            .map(|sample| sample.wall)
-            .min()
-            .unwrap_or_default()
-            .as_secs_f64()
-            * 1e3
-    }
-
-    /// Milliseconds.
-    pub fn median(&self) -> f64 {
-        Self::middle(self.0.iter().map(|sample| sample.wall).collect())
-    }
-
-    /// Milliseconds of processor time.
-    pub fn median_cpu(&self) -> f64 {
-        Self::middle(self.0.iter().map(|sample| sample.cpu).collect())
-    }
-
-    fn middle(mut times: Vec<Duration>) -> f64 {
-        times.sort_unstable();
-        times
-            .get(times.len() / 2)
-            .copied()
-            .unwrap_or_default()
-            .as_secs_f64()
-            * 1e3
+    /// In milliseconds; `None` of no samples.
+    pub fn figures(&self) -> Option<Figures> {
+        let milliseconds = |duration: &Duration| duration.as_secs_f64() * 1e3;
+        let wall: Vec<f64> = self.0.iter().map(|sample| milliseconds(&sample.wall)).collect();
+        let cpu: Vec<f64> = self.0.iter().map(|sample| milliseconds(&sample.cpu)).collect();
+        Some(Figures {
+            cpu: Figures::of(&cpu).map(|figures| figures.median),
+            ..Figures::of(&wall)?
+        })
     }
 }

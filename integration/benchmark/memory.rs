@@ -1,54 +1,132 @@
-//! What a container costs in memory beside its own program: private dirty pages of its first process.
+//! What a container costs in memory beside its own program: private dirty pages of its first process, and the most that
+//! `create` had in memory.
 
-use crate::measure::time;
-use crate::{Place, Runtime};
+use std::fs::File;
 
-/// Private dirty kB of a process, of /proc/PID/smaps_rollup.
-fn private_dirty(pid: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("Private_Dirty:"))?
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .ok()
+use crate::figures::{Figures, Plot, Table};
+use crate::measure::{LIMIT, attempt, finish, time};
+use crate::{Bench, Runtime, guest};
+
+/// How often each is looked at; they hardly differ.
+const LOOKS: usize = 5;
+
+/// kB of a line of /proc/PID/FILE (proc_pid_smaps(5), proc_pid_status(5)).
+pub fn kilobytes(pid: &str, file: &str, field: &str) -> u64 {
+    let path = format!("/proc/{}/{file}", pid.trim());
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
+    number.unwrap_or_else(|| panic!("{path} has no {field}"))
 }
 
-/// Creates (and starts, if told to) a container, looks, and deletes it.
-fn look(place: &Place, runtime: &Runtime, bundle: &str, start: bool) -> Option<u64> {
-    let file = place.file("pid");
-    let pid_file = file.to_str().expect("UTF-8");
-    time(place.command(
-        runtime,
-        &["create", "--bundle", bundle, "--pid-file", pid_file, "look"],
-    ));
-    if start {
-        time(place.command(runtime, &["start", "look"]));
-        // Until the guest has got to its waiting.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+/// What `floor measure` has said: kB at the peak, page faults.
+pub fn measured(text: &str) -> (u64, u64) {
+    let line = text.lines().rev().find_map(|line| line.strip_prefix("measured "));
+    let numbers = line.and_then(|line| {
+        let (peak, faults) = line.split_once(' ')?;
+        Some((peak.parse().ok()?, faults.parse().ok()?))
+    });
+    numbers.unwrap_or_else(|| panic!("the command said nothing of itself: {text}"))
+}
+
+impl Bench {
+    /// Runs a command to its end; kB at its peak, and its page faults. Those who go on after it keep what it had open, so
+    /// its output is a file.
+    pub fn usage(&self, runtime: &Runtime, arguments: &[&str]) -> Result<(u64, u64), String> {
+        let floor = self.floor.to_str().expect("UTF-8");
+        let mut command = self.place.command_under(&[floor, "measure"], runtime, arguments);
+        let said = self.place.file("said");
+        command.stderr(File::create(&said).expect("a file of ours"));
+        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        let status = finish(&mut child, LIMIT);
+        let text = std::fs::read_to_string(&said).expect("a file of ours");
+        if status.is_some_and(|status| status.success()) {
+            Ok(measured(&text))
+        } else {
+            Err(format!("{command:?} ended with {status:?}: {text}"))
+        }
     }
-    let dirty = private_dirty(&std::fs::read_to_string(&file).expect("the pid file"));
-    time(place.command(runtime, &["delete", "--force", "look"]));
-    dirty
 }
 
-/// Measures and prints.
-pub fn measure(place: &Place, runtimes: &[Runtime]) {
+/// Of a created container: private dirty kB of the process that waits, and the peak of `create` and of that process.
+fn waiting(bench: &Bench, runtime: &Runtime, bundle: &str) -> Result<(u64, u64), String> {
+    let file = bench.place.file("pid");
+    let pid_file = file.to_str().expect("UTF-8");
+    let arguments = ["create", "--bundle", bundle, "--pid-file", pid_file, "look"];
+    let (peak, _) = bench.usage(runtime, &arguments)?;
+    let pid = std::fs::read_to_string(&file).expect("the pid file");
+    let dirty = kilobytes(&pid, "smaps_rollup", "Private_Dirty:");
+    let own_peak = kilobytes(&pid, "status", "VmHWM:");
+    attempt(bench.place.command(runtime, &["delete", "--force", "look"]))?;
+    Ok((dirty, peak.max(own_peak)))
+}
+
+pub fn measure(bench: &mut Bench) -> Table {
     // Pages of an executable that was built just now count as dirty until they are written.
     nix::unistd::sync();
-    println!(
-        "\n## Private dirty memory of the first process, kB\n\n| | waiting for start | Wasm guest waiting |\n|---|---|---|"
-    );
-    let native = place.bundle("memory-native", &["/bin/sleep", "100"]);
-    let wasm = place.bundle("memory-wasm", &["/sleep.wasm"]);
-    for runtime in runtimes {
-        let text = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), |kb| kb.to_string());
-        let created = text(look(place, runtime, native.to_str().expect("UTF-8"), false));
-        let guest = if runtime.name == "wrun" {
-            text(look(place, runtime, wasm.to_str().expect("UTF-8"), true))
-        } else {
-            "–".to_owned()
+    let columns: Vec<String> = bench
+        .runtimes
+        .iter()
+        .map(|runtime| runtime.name.clone())
+        .collect();
+    let mut table = Table::new("memory", "Memory", "kB", columns);
+    table.note = "The peak is that of the process with the greatest one, of the command and all it has made: pages of \
+                  the executable that others have in memory too are in it."
+        .to_owned();
+    table.plot = Plot::Bars;
+    let native = bench.place.bundle("memory-native", &["/bin/sleep", "100"]);
+    let native = native.to_str().expect("UTF-8");
+    let (mut dirty, mut peak) = (Vec::new(), Vec::new());
+    for runtime in bench.runtimes.clone() {
+        let looks: Result<Vec<_>, String> = (0..LOOKS).map(|_| waiting(bench, &runtime, native)).collect();
+        let looks = looks.unwrap_or_else(|error| {
+            assert!(!runtime.is_ours(), "{error}");
+            bench.left_out.push(format!("memory: {error}"));
+            Vec::new()
+        });
+        let figures = |value: fn(&(u64, u64)) -> u64| {
+            Figures::of(&looks.iter().map(|look| value(look) as f64).collect::<Vec<_>>())
         };
-        println!("| {} | {created} | {guest} |", runtime.name);
+        dirty.push(figures(|look| look.0));
+        peak.push(figures(|look| look.1));
     }
+    table.add("waiting init, private dirty", dirty);
+    table.add("create, peak", peak);
+    let guests = bench.runtimes.iter().map(|runtime| {
+        let values: Vec<f64> = (0..LOOKS).map(|_| guest_waiting(bench, runtime) as f64).collect();
+        Figures::of(&values)
+    });
+    // Only ours runs a guest without being told that it is one.
+    let own: Vec<_> = guests.take(usize::from(bench.ours().is_some())).collect();
+    table.add("Wasm guest that waits, private dirty", own);
+    table
+}
+
+fn guest_waiting(bench: &Bench, runtime: &Runtime) -> u64 {
+    let bundle = bench.place.file("memory-wasm");
+    if !bundle.exists() {
+        bench.place.add_guest("sleep", &guest::binary("sleep"));
+        bench.place.bundle("memory-wasm", &["/sleep.wasm"]);
+    }
+    let file = bench.place.file("pid");
+    let pid_file = file.to_str().expect("UTF-8");
+    let bundle = bundle.to_str().expect("UTF-8");
+    time(bench.place.command(
+        runtime,
+        &[
+            "run",
+            "--detach",
+            "--bundle",
+            bundle,
+            "--pid-file",
+            pid_file,
+            "look",
+        ],
+    ));
+    // Until the guest has got to its waiting.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let pid = std::fs::read_to_string(&file).expect("the pid file");
+    let dirty = kilobytes(&pid, "smaps_rollup", "Private_Dirty:");
+    time(bench.place.command(runtime, &["delete", "--force", "look"]));
+    dirty
 }

@@ -8,20 +8,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::figures::{Figures, Plot, Table};
 use crate::measure::time;
-use crate::{Place, Runtime};
+use crate::{Bench, Runtime};
 
 const CONNECTIONS: [usize; 3] = [1, 10, 100];
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Of one measurement, after as long a warm-up as a tenth of it.
 const DURATION: Duration = Duration::from_secs(2);
 /// How long a service may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Measures and prints.
-pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>) {
-    let guest = place.rootfs().join("http.wasm");
-    std::fs::write(&guest, include_bytes!("../../guests/http-02.wasm")).expect("the guest");
+pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table {
+    let place = &bench.place;
+    let guest = place.add_guest("http", include_bytes!("../../guests/http-02.wasm"));
+    let guest = place.rootfs().join(&guest[1..]);
     let own = free_port();
     let bundle = place.bundle_with("http", &["/http.wasm"], |config| {
         let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
@@ -39,49 +40,41 @@ pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>) {
         "http",
     ];
     time(place.command(ours, &arguments));
-    let mut servers = vec![("wrun", own)];
+    let mut servers = vec![(ours.name.clone(), own)];
     let theirs = wasmtime.map(|program| {
         let port = free_port();
-        servers.push(("wasmtime serve", port));
+        servers.push(("wasmtime serve".to_owned(), port));
         serve(program, &guest, port)
     });
     for (_, port) in &servers {
         wait_until_listening(*port);
     }
-    println!("\n## wasi:http, requests per second (median of {ROUNDS}; least and most)\n");
-    println!(
-        "| connections | {} | ratio |",
-        servers
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(" | ")
+    let columns = servers.iter().map(|(name, _)| name.clone()).collect();
+    let mut table = Table::new(
+        "http",
+        "wasi:http by number of connections",
+        "requests per second",
+        columns,
     );
-    println!("|---|{}---|", "---|".repeat(servers.len()));
+    table.plot = Plot::Bars;
     for connections in CONNECTIONS {
-        let mut rates: Vec<Vec<u64>> = servers.iter().map(|_| Vec::new()).collect();
+        let mut rates: Vec<Vec<f64>> = servers.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
             for (rates, (_, port)) in rates.iter_mut().zip(&servers) {
                 rates.push(rate(*port, connections));
             }
         }
-        let cells: Vec<String> = rates.iter_mut().map(|rates| cell(rates)).collect();
-        let ratio = match &rates[..] {
-            [own, other] => format!("×{:.2}", own[ROUNDS / 2] as f64 / other[ROUNDS / 2] as f64),
-            _ => "–".to_owned(),
-        };
-        println!("| {connections} | {} | {ratio} |", cells.join(" | "));
+        table.add(
+            &connections.to_string(),
+            rates.iter().map(|rates| Figures::of(rates)).collect(),
+        );
     }
     if let Some(mut child) = theirs {
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
     }
     time(place.command(ours, &["delete", "--force", "http"]));
-}
-
-fn cell(rates: &mut [u64]) -> String {
-    rates.sort_unstable();
-    format!("{} ({}–{})", rates[ROUNDS / 2], rates[0], rates[ROUNDS - 1])
+    table
 }
 
 /// A port that was free a moment ago.
@@ -110,7 +103,7 @@ fn wait_until_listening(port: u16) {
 }
 
 /// Requests that are answered in a second over so many connections.
-fn rate(port: u16, connections: usize) -> u64 {
+fn rate(port: u16, connections: usize) -> f64 {
     let answered = AtomicU64::new(0);
     let ended = AtomicBool::new(false);
     let elapsed = std::thread::scope(|scope| {
@@ -124,7 +117,7 @@ fn rate(port: u16, connections: usize) -> u64 {
         ended.store(true, Ordering::Relaxed);
         start.elapsed()
     });
-    (answered.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64()) as u64
+    answered.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64()
 }
 
 /// One client: asks and waits for the whole answer, over and over.

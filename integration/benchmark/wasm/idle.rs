@@ -1,47 +1,69 @@
-//! What each of many idle containers of one module keeps in memory: the proportional set size of its process.
+//! What each of many idle containers of one module keeps in memory: the proportional set size of its process, and whether
+//! that grows while nothing happens.
 
 use std::time::Duration;
 
+use crate::figures::{Figures, Table};
 use crate::measure::time;
-use crate::{Place, Runtime};
+use crate::memory::kilobytes;
+use crate::{Bench, Runtime};
 
-const CONTAINERS: usize = 100;
+/// Of services, which are told of beside; the goal is for commands.
+const SERVICES: usize = 100;
 
-/// Measures and prints, for the small guest `sleep` and for a `wasi:http` service that waits for requests.
-pub fn measure(place: &Place, ours: &Runtime) {
-    println!("\n## Memory of {CONTAINERS} idle containers of one module, kB each\n");
-    println!("| | PSS, median | PSS, greatest | private dirty, median |\n|---|---|---|---|");
-    let http = place.rootfs().join("http.wasm");
-    std::fs::write(&http, include_bytes!("../../guests/http-02.wasm")).expect("the guest");
-    for (name, file) in [
-        ("a waiting command", "/sleep.wasm"),
-        ("a wasi:http service", "/http.wasm"),
-    ] {
-        let bundle = place.bundle(&format!("idle{}", file.replace('/', "-")), &[file]);
-        let mut pss = Vec::new();
-        let mut dirty = Vec::new();
-        let pids: Vec<String> = (0..CONTAINERS)
-            .map(|at| start(place, ours, &bundle, at))
-            .collect();
+const ROWS: [&str; 3] = ["PSS", "private dirty", "growth"];
+
+/// For the small guest `sleep`, and for a `wasi:http` service that waits for requests.
+pub fn measure(bench: &Bench, ours: &Runtime) -> Table {
+    let number = bench.options.idle;
+    let seconds = bench.options.idle_seconds;
+    bench
+        .place
+        .add_guest("http", include_bytes!("../../guests/http-02.wasm"));
+    let kinds = [
+        ("a waiting command", "/sleep.wasm", number),
+        ("a wasi:http service", "/http.wasm", SERVICES.min(number)),
+    ];
+    let columns = kinds.map(|(name, ..)| name.to_owned()).to_vec();
+    let mut table = Table::new("idle", "Idle Wasm containers of one module", "kB each", columns);
+    table.note = format!(
+        "{number} waiting commands, {} services; growth is the mean over all in {seconds} s",
+        SERVICES.min(number)
+    );
+    let mut cells: [Vec<Option<Figures>>; 3] = Default::default();
+    for (_, file, number) in kinds {
+        let bundle = bench
+            .place
+            .bundle(&format!("idle{}", file.replace('/', "-")), &[file]);
+        let bundle = bundle.to_str().expect("UTF-8");
+        let pids: Vec<String> = (0..number).map(|at| start(bench, ours, bundle, at)).collect();
         // Until the last has got to its waiting.
-        std::thread::sleep(Duration::from_secs(1));
-        for pid in &pids {
-            pss.push(kilobytes(pid, "Pss:"));
-            dirty.push(kilobytes(pid, "Private_Dirty:"));
+        std::thread::sleep(Duration::from_secs(2));
+        let look = |field| -> Vec<f64> {
+            pids.iter()
+                .map(|pid| kilobytes(pid, "smaps_rollup", field) as f64)
+                .collect()
+        };
+        // What reading them costs their processes is in both looks.
+        look("Pss:");
+        let (pss, dirty) = (look("Pss:"), look("Private_Dirty:"));
+        std::thread::sleep(Duration::from_secs(seconds));
+        let later = look("Pss:");
+        for at in 0..number {
+            time(bench.place.command(ours, &["delete", "--force", &id(at)]));
         }
-        for at in 0..CONTAINERS {
-            time(place.command(ours, &["delete", "--force", &id(at)]));
+        let growth = (later.iter().sum::<f64>() - pss.iter().sum::<f64>()) / number as f64;
+        for (cells, figures) in cells
+            .iter_mut()
+            .zip([&pss[..], &dirty[..], &[growth]].map(Figures::of))
+        {
+            cells.push(figures);
         }
-        pss.sort_unstable();
-        dirty.sort_unstable();
-        let middle = CONTAINERS / 2;
-        println!(
-            "| {name} | {} | {} | {} |",
-            pss[middle],
-            pss[CONTAINERS - 1],
-            dirty[middle]
-        );
     }
+    for (name, cells) in ROWS.iter().zip(cells) {
+        table.add(name, cells);
+    }
+    table
 }
 
 fn id(at: usize) -> String {
@@ -49,27 +71,11 @@ fn id(at: usize) -> String {
 }
 
 /// Starts a container and gives its process.
-fn start(place: &Place, ours: &Runtime, bundle: &std::path::Path, at: usize) -> String {
-    let file = place.file(&format!("idle-pid-{at}"));
+fn start(bench: &Bench, ours: &Runtime, bundle: &str, at: usize) -> String {
+    let file = bench.place.file("idle-pid");
     let pid_file = file.to_str().expect("UTF-8");
-    let bundle = bundle.to_str().expect("UTF-8");
-    let arguments = [
-        "run",
-        "--detach",
-        "--bundle",
-        bundle,
-        "--pid-file",
-        pid_file,
-        &id(at),
-    ];
-    time(place.command(ours, &arguments));
+    let id = id(at);
+    let arguments = ["run", "--detach", "--bundle", bundle, "--pid-file", pid_file, &id];
+    time(bench.place.command(ours, &arguments));
     std::fs::read_to_string(&file).expect("the pid file")
-}
-
-/// A line of /proc/PID/smaps_rollup (proc_pid_smaps(5)).
-fn kilobytes(pid: &str, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the guest still runs");
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let number = line.map(|rest| rest.trim().trim_end_matches(" kB").parse());
-    number.expect("the field is there").expect("a number")
 }

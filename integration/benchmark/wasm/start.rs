@@ -2,36 +2,38 @@
 //! (it is not), and optimized (it is not, and the start waits for the optimising compiler).
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::large;
+use crate::docker::wait_for_compilers;
+use crate::figures::{Plot, Table};
+use crate::lifecycle::quiet;
 use crate::measure::{Samples, time};
-use crate::{Place, Runtime, table};
+use crate::{Bench, Place, Runtime, large};
 
 /// Name in the table, bytes of the module (0: the guest `hello`), and how many cold rounds are worth their time.
 const MODULES: [(&str, usize, usize); 4] = [
-    ("hello", 0, 20),
-    ("1 MB", 1_000_000, 8),
-    ("17 MB", 17_000_000, 2),
+    ("hello", 0, 10),
+    ("1 MB", 1_000_000, 5),
+    ("17 MB", 17_000_000, 1),
     ("30 MB", 30_000_000, 0),
 ];
 
-/// Measures and prints. `wasmtime` is the command of that name; its columns are no containers, only the engine.
-pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>, rounds: usize) {
+/// `wasmtime` is the command of that name; its columns are no containers, only the engine.
+pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table {
+    let place = &bench.place;
     let native = place.bundle("native", &["/bin/echo", "Hello"]);
     let mut columns = vec!["native", "warm", "first", "optimized"];
     if wasmtime.is_some() {
         columns.extend(["wasmtime, cached", "wasmtime, cold"]);
     }
     let columns: Vec<String> = columns.into_iter().map(str::to_owned).collect();
-    let mut rows = Vec::new();
+    let mut table = Table::new("wasm", "Wasm: a whole run", "ms", columns);
+    table.plot = Plot::None;
     for (name, size, cold) in MODULES {
         let guest = if size == 0 {
             "/hello.wasm".to_owned()
         } else {
-            let file = format!("/large-{size}.wasm");
-            std::fs::write(place.rootfs().join(&file[1..]), large::module(size)).expect("the module");
-            file
+            place.add_guest(&format!("large-{size}"), &large::module(size))
         };
         let bundles = Bundles {
             native: native.clone(),
@@ -40,13 +42,13 @@ pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>, rounds: u
                 config["annotations"] = serde_json::json!({ "org.wrun.wasm.first-run": "optimized" });
             }),
         };
-        let mut samples: Vec<Samples> = columns.iter().map(|_| Samples::default()).collect();
+        let mut samples: Vec<Samples> = table.columns.iter().map(|_| Samples::default()).collect();
         cold_starts(place, ours, &bundles, cold, &mut samples);
         // A busy processor makes every start slower, and the compiler behind the last cold one may be at work yet.
         wait_for_compilers();
         // Leaves the cache warm.
         time(run(place, ours, &bundles.optimized));
-        for _ in 0..rounds {
+        for _ in 0..bench.options.rounds {
             samples[0].add(time(run(place, ours, &bundles.native)));
             samples[1].add(time(run(place, ours, &bundles.optimized)));
             if let Some(program) = wasmtime {
@@ -58,9 +60,9 @@ pub fn measure(place: &Place, ours: &Runtime, wasmtime: Option<&Path>, rounds: u
                 samples[5].add(time(of_wasmtime(place, program, &guest, false)));
             }
         }
-        rows.push((name, samples));
+        table.add(name, samples.iter().map(Samples::figures).collect());
     }
-    table::print("Wasm: a whole run", &columns, &rows);
+    table
 }
 
 struct Bundles {
@@ -86,20 +88,6 @@ fn cold_starts(place: &Place, ours: &Runtime, bundles: &Bundles, rounds: usize, 
     place.clear_cache();
 }
 
-/// Until no compiler of wrun's is at work on this machine.
-fn wait_for_compilers() {
-    let at_work = || {
-        let processes = std::fs::read_dir("/proc").expect("the processes");
-        let mut names = processes
-            .flatten()
-            .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
-        names.any(|name| name.trim() == "wrun-compiler")
-    };
-    while at_work() {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-}
-
 fn of_wasmtime(place: &Place, program: &Path, guest: &str, cached: bool) -> Command {
     let mut command = Command::new(program);
     // Its cache is configured by a file; a short one suffices.
@@ -112,9 +100,5 @@ fn of_wasmtime(place: &Place, program: &Path, guest: &str, cached: bool) -> Comm
         command.args(["-C", "cache=n"]);
     }
     command.arg(place.rootfs().join(&guest[1..]));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command
+    quiet(command)
 }
