@@ -68,6 +68,10 @@ pub fn attempt(mut command: Command) -> Result<Sample, String> {
 
 /// Waits for the end of a child, which is killed when its time is over.
 pub fn finish(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    // One that was waited for already has no pidfd any more.
+    if let Some(status) = child.try_wait().expect("it is our child") {
+        return Some(status);
+    }
     let pid = Pid::from_raw(child.id().cast_signed()).expect("the id of a child");
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd of our child");
     let timeout = Timespec::try_from(limit).expect("a limit of seconds");
