@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use crate::harness::command::read;
-use crate::harness::{Case, Container, Need, Output, Test, test};
+use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
     let counted = |test: Test| test.needs(Need::Strace).wrun_only("the bounds are wrun's own");
@@ -15,7 +15,9 @@ pub fn tests() -> Vec<Test> {
         counted(test!(calls_of_commands_on_a_container)),
         counted(test!(calls_of_a_whole_run)),
         counted(test!(calls_of_a_warm_guest)),
+        counted(test!(calls_of_a_whole_exec)),
         test!(page_faults_of_state).wrun_only("the bounds are wrun's own"),
+        test!(page_faults_of_exec).wrun_only("the bounds are wrun's own"),
     ]
 }
 
@@ -99,18 +101,36 @@ fn calls_of_a_warm_guest(case: &Case) {
     bounded("run of a warm guest", count, 1300);
 }
 
+/// Of all processes: the one that enters the namespaces, and the program's own until it runs.
+fn calls_of_a_whole_exec(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    container.create();
+    container.start();
+    bounded("exec", calls(case, true, &["exec", &container.id, "true"]), 500);
+}
+
 fn page_faults_of_state(case: &Case) {
     let container = case.container(&["sleep", "100"]);
     container.create();
-    let output = faults(case, &["state", &container.id]);
-    let line = output.stderr.lines().find(|line| line.contains("Minor"));
-    let faults = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
-    bounded("state", faults.expect("busybox tells the faults"), 320);
+    let faults = page_faults(case, &["state", &container.id]);
+    bounded("state", faults, 320);
 }
 
-/// The runtime under a program that tells what it used.
+/// Of the command and all whom it has waited for.
+fn page_faults_of_exec(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    container.create();
+    container.start();
+    let faults = page_faults(case, &["exec", &container.id, "true"]);
+    bounded("exec", faults, 1000);
+}
+
+/// Page faults of the runtime with `args`, by a program that tells what another used.
 #[track_caller]
-fn faults(case: &Case, args: &[&str]) -> Output {
+fn page_faults(case: &Case, args: &[&str]) -> usize {
     let command: Command = case.command_under(&["busybox", "time", "-v"], args);
-    case.finish(command).ok()
+    let output = case.finish(command).ok();
+    let line = output.stderr.lines().find(|line| line.contains("Minor"));
+    let number = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
+    number.unwrap_or_else(|| panic!("busybox tells no faults: {output}"))
 }

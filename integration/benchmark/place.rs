@@ -53,6 +53,9 @@ impl Runtime {
 /// Where everything of a measurement is, removed at its end.
 pub struct Place {
     dir: tempfile::TempDir,
+    /// What runtimes keep of their containers, in memory as /run is in the field: making a file on a disk takes as long as
+    /// a good part of a container. Where no such file system is, beside all else.
+    state: Option<tempfile::TempDir>,
     /// Whether containers ask for a device filter. On cgroup v2 crun wants a higher RLIMIT_MEMLOCK for one, which
     /// not every machine grants.
     devices: bool,
@@ -68,7 +71,11 @@ impl Place {
             .tempdir()
             .expect("a directory");
         bundle::make_rootfs(&dir.path().join("rootfs"));
-        let place = Place { dir, devices };
+        let place = Place {
+            dir,
+            state: in_memory(),
+            devices,
+        };
         for name in ["hello", "sleep"] {
             place.add_guest(name, &guest::binary(name));
         }
@@ -139,7 +146,10 @@ impl Place {
 
     /// Arguments that every command of the runtime begins with.
     pub fn root_of(&self, runtime: &Runtime) -> [String; 2] {
-        let state = self.file(&format!("state-{}", runtime.name.replace(' ', "-")));
+        let root = self.state.as_ref().unwrap_or(&self.dir);
+        let state = root
+            .path()
+            .join(format!("state-{}", runtime.name.replace(' ', "-")));
         ["--root".to_owned(), state.to_str().expect("UTF-8").to_owned()]
     }
 
@@ -191,4 +201,18 @@ impl Place {
         let _ = run(&["delete", "--force", "bench-probe"]);
         succeeded
     }
+}
+
+/// A directory on a file system that is in memory.
+fn in_memory() -> Option<tempfile::TempDir> {
+    let candidates = ["/run", "/dev/shm"].into_iter();
+    let mut found = candidates.filter(|path| {
+        nix::sys::statfs::statfs(*path)
+            .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+    });
+    let path = found.next()?;
+    tempfile::Builder::new()
+        .prefix("wrun-bench-")
+        .tempdir_in(path)
+        .ok()
 }
