@@ -37,6 +37,7 @@ mod wasm;
 
 use std::process::ExitCode;
 
+use harness::cri::Kind;
 use harness::runtime::Runtime;
 use harness::suite::Suite;
 
@@ -69,8 +70,10 @@ fn main() -> ExitCode {
     suite.add("wasm", wasm::tests());
     suite.add("containerd", engines::containerd::tests());
     suite.add("containerd", engines::containerd::wasm_tests());
-    suite.add("cri", engines::cri::tests());
-    suite.add("cri", engines::cri::wasm_tests());
+    suite.add("cri", engines::cri::tests(Kind::Containerd));
+    suite.add("crio", engines::cri::tests(Kind::Crio));
+    suite.add("conmon", engines::conmon::tests());
+    suite.add("conmon", engines::conmon::wasm_tests());
     suite.add("podman", engines::podman::tests());
     suite.add("podman", engines::podman::wasm_tests());
     suite.add("docker", engines::docker::tests());

@@ -3,16 +3,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::Signal;
 
 use super::bundle;
 use super::case::{Case, MARK, base, text};
-use super::command::{LIMIT, Output, Running, eventually, read, wait_for_exit};
+use super::command::{Output, Running, eventually, read};
+use super::engines::systemd_makes_cgroups;
+use super::holder::{self, Holder};
+use super::leaks::{slice, stop_slice};
 
-/// What precedes the daemon in its namespaces. Shims have their sockets in a fixed place under /run/containerd.
-const PREPARE: &str = "busybox ip link set lo up && mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && \
-     exec \"$@\"";
+/// What precedes the daemon in its namespaces. Shims have their sockets in a fixed place under /run/containerd, and
+/// pods their network namespaces under /run/netns.
+const PREPARE: &str = "busybox ip link set lo up && mkdir -p /run/containerd /run/netns && \
+     mount -t tmpfs none /run/containerd && mount -t tmpfs none /run/netns";
 
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
@@ -20,43 +26,38 @@ static NEXT: AtomicUsize = AtomicUsize::new(1);
 pub struct Containerd<'case> {
     pub case: &'case Case,
     /// Keeps the namespaces while the daemon is restarted.
-    holder: Child,
+    holder: Holder,
     daemon: Option<Child>,
-    dir: PathBuf,
+    pub dir: PathBuf,
 }
 
 impl<'case> Containerd<'case> {
     /// Starts a daemon without Kubernetes' side and waits until it answers.
     pub fn start(case: &'case Case) -> Self {
-        Self::start_with(case, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]")
+        Self::start_with(case, |_| {
+            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n".to_owned()
+        })
     }
 
-    /// Starts a daemon with `more` in its configuration, where that has its top level, and waits until it answers.
-    pub fn start_with(case: &'case Case, more: &str) -> Self {
+    /// Starts a daemon with a configuration of which `config` makes the part from its version on, told a directory for
+    /// its files, and waits until it answers.
+    pub fn start_with(case: &'case Case, config: impl FnOnce(&Path) -> String) -> Self {
         // Not below the test's directory: what has that in its command line counts as left by the test.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = base().join(format!("containerd-{number}"));
         fs::create_dir(&dir).expect("a directory for the daemon");
         let path = |name: &str| text(&dir.join(name));
         let config = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n{more}\n[grpc]\naddress = \"{}\"\n",
+            "root = \"{}\"\nstate = \"{}\"\n{}\n[grpc]\naddress = \"{}\"\n",
             path("root"),
             path("state"),
+            config(&dir),
             path("socket")
         );
         fs::write(dir.join("config.toml"), config).expect("the daemon's configuration");
-        let ready = dir.join("ready");
-        let script = format!("touch {} && exec sleep infinity", text(&ready));
-        let holder = Command::new("unshare")
-            .args(["-m", "-n", "--propagation", "private", "sh", "-c", PREPARE])
-            .args(["sh", "sh", "-c", &script])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("unshare starts");
-        eventually("the namespaces are there", || ready.exists().then_some(()));
         let mut containerd = Containerd {
             case,
-            holder,
+            holder: Holder::start(PREPARE, &dir),
             daemon: None,
             dir,
         };
@@ -66,49 +67,32 @@ impl<'case> Containerd<'case> {
 
     /// Starts the daemon, again if need be, and waits until it answers.
     pub fn start_daemon(&mut self) {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir.join("log"))
-            .expect("the daemon's log");
         let mut command = self.within("containerd");
         command
             .arg("--config")
             .arg(self.dir.join("config.toml"))
-            .stdout(log.try_clone().expect("a descriptor"))
-            .stderr(log)
-            .env("WRUN_CACHE_DIR", self.case.dir.join("cache"))
-            .env_remove(MARK);
-        self.daemon = Some(command.spawn().expect("nsenter starts"));
-        let what = format!("containerd answers: {}", read(&self.dir.join("log")));
+            .env("WRUN_CACHE_DIR", self.case.dir.join("cache"));
+        let log = self.dir.join("log");
+        self.daemon = Some(holder::daemon(command, &log));
+        let what = format!("containerd answers: {}", read(&log));
         eventually(&what, || self.call(&["version"]).status.success().then_some(()));
     }
 
     /// Ends the daemon; its shims and containers stay.
     pub fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            end(&mut daemon, rustix::process::Signal::TERM);
+            holder::end(&mut daemon, Signal::TERM);
         }
     }
 
     /// A program in the daemon's namespaces.
     pub fn within(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .args([
-                "--mount",
-                "--net",
-                "--target",
-                &self.holder.id().to_string(),
-                program,
-            ])
-            .stdin(Stdio::null());
-        command
+        self.holder.within(program)
     }
 
     /// A process in the daemon's namespaces.
     pub fn pid(&self) -> i32 {
-        self.holder.id().cast_signed()
+        self.holder.pid()
     }
 
     /// Where the daemon answers.
@@ -145,7 +129,11 @@ impl<'case> Containerd<'case> {
             "--env",
             &mark,
         ];
-        self.command(&[&own, flags, &["--rootfs", &text(root), id], arguments].concat())
+        // What systemd makes needs a slice, whose name has the mark, and so the scope below it.
+        let scope = format!("{}:ctr:{id}", slice(&self.case.mark));
+        let systemd = ["--runc-systemd-cgroup", "--cgroup", &scope];
+        let cgroups: &[&str] = if systemd_makes_cgroups() { &systemd } else { &[] };
+        self.command(&[&own, cgroups, flags, &["--rootfs", &text(root), id], arguments].concat())
     }
 
     /// [`Containerd::run_command`] to the container's end.
@@ -240,17 +228,6 @@ impl<'case> Containerd<'case> {
     }
 }
 
-/// Sends `signal` to a process of ours and waits for its end; by force where it does not come.
-fn end(child: &mut Child, signal: rustix::process::Signal) {
-    let id = child.id().cast_signed();
-    // It may have ended by itself; that shows in the tests that needed it.
-    let _ = rustix::process::kill_process(super::command::pid(id), signal);
-    if !wait_for_exit(id, LIMIT) {
-        let _ = child.kill();
-    }
-    let _ = child.wait();
-}
-
 impl Drop for Containerd<'_> {
     /// What a failed test has left goes with it; what cannot be removed shows in the search for what is left.
     fn drop(&mut self) {
@@ -261,7 +238,7 @@ impl Drop for Containerd<'_> {
             let _ = self.command(&["container", "delete", id]).output();
         }
         self.stop_daemon();
-        end(&mut self.holder, rustix::process::Signal::KILL);
         let _ = fs::remove_dir_all(&self.dir);
+        stop_slice(&self.case.mark);
     }
 }

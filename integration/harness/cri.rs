@@ -1,5 +1,6 @@
-//! Kubernetes' side of containerd: pods and their containers, by `crictl`, with images made here. Pods are in the
-//! network namespace of the test's own daemon, so that no network plugin is needed.
+//! Kubernetes' side of an engine: pods and their containers, by `crictl`, with images made here. The engine knows the
+//! runtime by the text that `wrun install` writes and wrun-engines(7) shows. Where a test says nothing else, a pod is
+//! in the network namespace of the test's own daemon, so that no network plugin is needed.
 
 use std::cell::Cell;
 use std::fs;
@@ -10,62 +11,132 @@ use serde_json::{Value, json};
 
 use super::bundle;
 use super::case::{MARK, text};
-use super::command::{Output, eventually};
+use super::command::{LIMIT, Output, eventually, patience};
 use super::containerd::Containerd;
-use super::{Case, guest};
+use super::crio::Crio;
+use super::engines::{containerd_version, network_plugins, systemd_makes_cgroups};
+use super::{Case, guest, leaks};
 
 /// The image of busybox.
 pub const NATIVE: &str = "localhost/native:test";
 
 /// The image of what keeps a pod's namespaces.
-const PAUSE: &str = "localhost/pause:test";
+pub const PAUSE: &str = "localhost/pause:test";
 
-/// A containerd whose default runtime is the test's, and its pods.
+/// The name by which the engine knows the runtime, and its place, in the texts that the manual shows.
+pub const HANDLER: &str = "wrun";
+pub const PROGRAM: &str = "/usr/local/bin/wrun";
+
+/// The manual's texts for containerd 1 and 2.
+const CONTAINERD: [&str; 2] = [
+    include_str!("../../src/cli/engines/containerd-2.toml"),
+    include_str!("../../src/cli/engines/containerd-3.toml"),
+];
+
+/// Values of CRI's `NamespaceMode`.
+pub const POD: i32 = 0;
+pub const CONTAINER: i32 = 1;
+pub const NODE: i32 = 2;
+pub const TARGET: i32 = 3;
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Containerd,
+    Crio,
+}
+
+/// A daemon of the test's own.
+enum Engine<'case> {
+    Containerd(Containerd<'case>),
+    Crio(Crio<'case>),
+}
+
+/// An engine that knows the test's runtime, and its pods.
 pub struct Cri<'case> {
-    pub containerd: Containerd<'case>,
-    case: &'case Case,
+    pub case: &'case Case,
+    engine: Engine<'case>,
     numbers: Cell<usize>,
 }
 
 impl<'case> Cri<'case> {
     /// Starts the daemon and gives it images of busybox.
-    pub fn start(case: &'case Case) -> Self {
-        let plugin = "plugins.\"io.containerd.grpc.v1.cri\"";
-        let config = format!(
-            "[{plugin}]\nsandbox_image = \"{PAUSE}\"\nrestrict_oom_score_adj = true\n\
-             [{plugin}.containerd]\nsnapshotter = \"native\"\ndefault_runtime_name = \"tested\"\n\
-             [{plugin}.containerd.runtimes.tested]\nruntime_type = \"io.containerd.runc.v2\"\n\
-             [{plugin}.containerd.runtimes.tested.options]\nBinaryName = \"{}\"\n",
-            text(&case.runtime.path)
-        );
+    pub fn start(case: &'case Case, kind: Kind) -> Self {
+        let engine = match kind {
+            Kind::Containerd => {
+                Engine::Containerd(Containerd::start_with(case, |dir| containerd_config(case, dir)))
+            }
+            Kind::Crio => Engine::Crio(Crio::start(case)),
+        };
         let cri = Cri {
-            containerd: Containerd::start_with(case, &config),
             case,
+            engine,
             numbers: Cell::new(0),
         };
         let root = case.dir.join("native-image");
         bundle::make_rootfs(&root);
         cri.import(NATIVE, &root, &json!({ "Env": ["PATH=/bin"], "Cmd": ["sh"] }));
-        cri.import(
-            PAUSE,
-            &root,
-            &json!({ "Env": ["PATH=/bin"], "Entrypoint": ["sleep", "infinity"] }),
-        );
+        let pause = json!({ "Env": ["PATH=/bin"], "Entrypoint": ["sleep", "infinity"] });
+        cri.import(PAUSE, &root, &pause);
         cri
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self.engine {
+            Engine::Containerd(_) => Kind::Containerd,
+            Engine::Crio(_) => Kind::Crio,
+        }
+    }
+
+    /// A program in the daemon's namespaces.
+    pub fn within(&self, program: &str) -> Command {
+        match &self.engine {
+            Engine::Containerd(containerd) => containerd.within(program),
+            Engine::Crio(crio) => crio.within(program),
+        }
+    }
+
+    /// A process in the daemon's namespaces.
+    pub fn pid(&self) -> i32 {
+        match &self.engine {
+            Engine::Containerd(containerd) => containerd.pid(),
+            Engine::Crio(crio) => crio.pid(),
+        }
+    }
+
+    /// Ends the daemon, whose containers stay, runs `meanwhile`, and starts it again.
+    pub fn restart(&mut self, meanwhile: impl FnOnce()) {
+        match &mut self.engine {
+            Engine::Containerd(containerd) => {
+                containerd.stop_daemon();
+                meanwhile();
+                containerd.start_daemon();
+            }
+            Engine::Crio(crio) => {
+                crio.stop_daemon();
+                meanwhile();
+                crio.start_daemon();
+            }
+        }
     }
 
     /// The image of the guest `name` alone.
     pub fn guest_image(&self, name: &str) -> String {
-        let root = self.case.dir.join(format!("{name}-image"));
-        fs::create_dir(&root).expect("a directory");
-        fs::write(root.join(format!("{name}.wasm")), guest::binary(name)).expect("the guest");
         let image = format!("localhost/wasm-{name}:test");
-        self.import(&image, &root, &json!({ "Entrypoint": [format!("/{name}.wasm")] }));
+        self.guest_image_as(name, &image);
         image
     }
 
-    /// Gives containerd an image of the directory `root` with the configuration `config`, in the form of `docker save`.
-    fn import(&self, name: &str, root: &Path, config: &Value) {
+    /// [`Cri::guest_image`] under the name `image`.
+    pub fn guest_image_as(&self, name: &str, image: &str) {
+        let root = self.case.dir.join(format!("{name}-image"));
+        fs::create_dir(&root).expect("a directory");
+        fs::write(root.join(format!("{name}.wasm")), guest::binary(name)).expect("the guest");
+        self.import(image, &root, &json!({ "Entrypoint": [format!("/{name}.wasm")] }));
+    }
+
+    /// Gives the engine an image of the directory `root` with the configuration `config`, in the form of `docker save`.
+    pub fn import(&self, name: &str, root: &Path, config: &Value) {
         let dir = self.case.dir.join(format!("archive-{}", self.number()));
         fs::create_dir(&dir).expect("a directory for the archive");
         let layer = dir.join("layer.tar");
@@ -88,9 +159,13 @@ impl<'case> Cri<'case> {
         }
         let archive = self.case.path("image.tar");
         tar(Path::new(&archive), &dir);
-        self.containerd
-            .call(&["--namespace", "k8s.io", "images", "import", &archive])
-            .ok();
+        match &self.engine {
+            Engine::Containerd(containerd) => {
+                let import = ["--namespace", "k8s.io", "images", "import", &archive];
+                containerd.call(&import).ok();
+            }
+            Engine::Crio(crio) => crio.import(&archive),
+        }
         fs::remove_dir_all(&dir).expect("it is ours");
     }
 
@@ -100,11 +175,16 @@ impl<'case> Cri<'case> {
 
     /// The command `crictl ARGUMENTS`.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let endpoint = format!("unix://{}", self.containerd.socket());
-        let mut command = self.containerd.within("crictl");
+        let socket = match &self.engine {
+            Engine::Containerd(containerd) => containerd.socket(),
+            Engine::Crio(crio) => crio.socket(),
+        };
+        let endpoint = format!("unix://{socket}");
+        let limit = format!("{}s", (LIMIT * patience()).as_secs());
+        let mut command = self.within("crictl");
         command
             .args(["--runtime-endpoint", &endpoint, "--image-endpoint", &endpoint])
-            .args(["--timeout", "40s"])
+            .args(["--timeout", &limit])
             .args(arguments);
         command
     }
@@ -115,6 +195,28 @@ impl<'case> Cri<'case> {
         self.case.finish(self.command(arguments))
     }
 
+    /// What the shell command `script` prints in a container.
+    #[track_caller]
+    pub fn shell(&self, id: &str, script: &str) -> String {
+        let output = self.call(&["exec", "--sync", id, "sh", "-c", script]).ok();
+        output.stdout.trim_end().to_owned()
+    }
+
+    /// What the engine tells of a container.
+    #[track_caller]
+    pub fn inspect(&self, id: &str) -> Value {
+        self.call(&["inspect", id]).ok().json()
+    }
+
+    /// Waits until a container has ended; its status.
+    #[track_caller]
+    pub fn wait(&self, id: &str) -> Value {
+        eventually(&format!("{id} ends"), || {
+            let status = self.inspect(id)["status"].clone();
+            (status["state"] == "CONTAINER_EXITED").then_some(status)
+        })
+    }
+
     /// Writes `value` into a file for crictl; its path.
     fn file(&self, value: &Value) -> String {
         let name = format!("cri-{}.json", self.number());
@@ -122,27 +224,82 @@ impl<'case> Cri<'case> {
         self.case.path(&name)
     }
 
-    /// The command that runs a pod, and the file that describes it.
-    pub fn run_pod_command(&self, name: &str) -> (Command, String) {
-        let pod = json!({
+    /// The command that runs a pod, after `edit` of what describes it, and the file that does.
+    pub fn run_pod_command(&self, name: &str, edit: impl FnOnce(&mut Value)) -> (Command, String) {
+        let parent = if systemd_makes_cgroups() {
+            leaks::slice(&self.case.mark)
+        } else {
+            format!("/{}cri", self.case.mark)
+        };
+        let mut pod = json!({
             "metadata": { "name": name, "namespace": "default", "uid": format!("{}{name}", self.case.mark), "attempt": 0 },
             "log_directory": self.case.path("logs"),
             "linux": {
-                "cgroup_parent": format!("/{}cri", self.case.mark),
-                "security_context": { "namespace_options": { "network": 2 } },
+                "cgroup_parent": parent,
+                "security_context": { "namespace_options": { "network": NODE, "pid": CONTAINER } },
             },
         });
+        edit(&mut pod);
         let file = self.file(&pod);
-        (self.command(&["runp", &file]), file)
+        (self.command(&["runp", "--runtime", HANDLER, &file]), file)
     }
 
     /// Runs a pod without containers.
     #[track_caller]
     pub fn run_pod(&self, name: &str) -> Pod<'_> {
-        let (command, file) = self.run_pod_command(name);
+        self.run_pod_with(name, |_| {})
+    }
+
+    /// [`Cri::run_pod`] after `edit` of what describes it.
+    #[track_caller]
+    pub fn run_pod_with(&self, name: &str, edit: impl FnOnce(&mut Value)) -> Pod<'_> {
+        let (command, file) = self.run_pod_command(name, edit);
         let id = self.case.finish(command).ok().stdout.trim().to_owned();
         Pod { cri: self, id, file }
     }
+}
+
+/// What containerd reads: the manual's text for its version, and what has nothing to do with the runtime.
+fn containerd_config(case: &Case, dir: &Path) -> String {
+    let new = containerd_version() >= 2;
+    let text_of = CONTAINERD[usize::from(new)];
+    let mut config = text_of.replace(PROGRAM, &text(&case.runtime.path));
+    let systemd = systemd_makes_cgroups();
+    config = config.replace("SystemdCgroup = true", &format!("SystemdCgroup = {systemd}"));
+    write_network(dir);
+    let plugins = network_plugins().map(text).unwrap_or_default();
+    let network = format!(
+        "bin_dir = \"{plugins}\"\nconf_dir = \"{}\"\n",
+        text(&dir.join("net.d"))
+    );
+    if new {
+        let (images, runtime) = ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime");
+        return format!(
+            "{config}\n[plugins.\"{images}\"]\nsnapshotter = \"native\"\n\
+             [plugins.\"{images}\".pinned_images]\nsandbox = \"{PAUSE}\"\n\
+             [plugins.\"{runtime}\"]\nrestrict_oom_score_adj = true\n[plugins.\"{runtime}\".cni]\n{network}"
+        );
+    }
+    let plugin = "plugins.\"io.containerd.grpc.v1.cri\"";
+    format!(
+        "{config}\n[{plugin}]\nsandbox_image = \"{PAUSE}\"\nrestrict_oom_score_adj = true\n\
+         [{plugin}.containerd]\nsnapshotter = \"native\"\n[{plugin}.cni]\n{network}"
+    )
+}
+
+/// Describes, in `DIR/net.d`, a network for pods: each has an address and a cable to the daemon's network namespace.
+pub fn write_network(dir: &Path) {
+    let network = json!({
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [{
+            "type": "ptp",
+            "ipMasq": false,
+            "ipam": { "type": "host-local", "subnet": "10.99.0.0/16", "dataDir": text(&dir.join("addresses")) },
+        }],
+    });
+    fs::create_dir(dir.join("net.d")).expect("a directory for networks");
+    fs::write(dir.join("net.d/10-pods.conflist"), network.to_string()).expect("a network");
 }
 
 impl Drop for Cri<'_> {
@@ -154,7 +311,7 @@ impl Drop for Cri<'_> {
             let _ = self.command(&["rmp", "--force", id]).output();
         }
         // The kubelet's to make and to remove.
-        for group in super::leaks::cgroups(&self.case.mark).iter().rev() {
+        for group in leaks::cgroups(&self.case.mark).iter().rev() {
             let _ = fs::remove_dir(group);
         }
     }
@@ -162,7 +319,7 @@ impl Drop for Cri<'_> {
 
 /// A pod that runs.
 pub struct Pod<'a> {
-    cri: &'a Cri<'a>,
+    pub cri: &'a Cri<'a>,
     pub id: String,
     file: String,
 }
@@ -171,23 +328,66 @@ impl Pod<'_> {
     /// Creates and starts a container; its id.
     #[track_caller]
     pub fn start(&self, name: &str, image: &str, command: &[&str]) -> String {
-        let container = json!({
+        self.start_with(name, image, command, |_| {})
+    }
+
+    /// [`Pod::start`] after `edit` of what describes the container.
+    #[track_caller]
+    pub fn start_with(
+        &self,
+        name: &str,
+        image: &str,
+        command: &[&str],
+        edit: impl FnOnce(&mut Value),
+    ) -> String {
+        match self.try_start(name, image, command, edit) {
+            Ok(id) => id,
+            Err(output) => panic!("{output}"),
+        }
+    }
+
+    /// [`Pod::start_with`], or what the command that failed has said.
+    pub fn try_start(
+        &self,
+        name: &str,
+        image: &str,
+        command: &[&str],
+        edit: impl FnOnce(&mut Value),
+    ) -> Result<String, Output> {
+        let mut container = json!({
             "metadata": { "name": name },
             "image": { "image": image },
             "command": command,
             "envs": [{ "key": MARK, "value": self.cri.case.mark }],
             "log_path": format!("{}-{name}.log", self.id),
             "stdin": true,
-            "linux": {},
+            "linux": { "security_context": { "namespace_options": { "pid": CONTAINER } } },
         });
+        edit(&mut container);
         let file = self.cri.file(&container);
-        let output = self
-            .cri
-            .call(&["create", "--no-pull", &self.id, &file, &self.file])
-            .ok();
+        let create = ["create", "--no-pull", &self.id, &file, &self.file];
+        let output = self.cri.call(&create);
+        if !output.status.success() {
+            return Err(output);
+        }
         let id = output.stdout.trim().to_owned();
-        self.cri.call(&["start", &id]).ok();
-        id
+        let output = self.cri.call(&["start", &id]);
+        if output.status.success() {
+            Ok(id)
+        } else {
+            Err(output)
+        }
+    }
+
+    /// The file with a container's log.
+    pub fn log(&self, name: &str) -> String {
+        let log = self
+            .cri
+            .case
+            .dir
+            .join("logs")
+            .join(format!("{}-{name}.log", self.id));
+        super::command::read(&log)
     }
 
     /// Waits until the container's log has `text`.

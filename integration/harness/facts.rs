@@ -63,6 +63,14 @@ pub enum Need {
     Containerd,
     /// `crictl`, a client of Kubernetes' container runtime interface.
     Crictl,
+    /// CRI-O, what it starts, and Podman to fill its store of images.
+    Crio,
+    /// The plugins of CNI that make the network of a pod.
+    NetworkPlugins,
+    /// A containerd that makes pods with a user namespace (2.0).
+    PodsInUserNamespaces,
+    /// conmon, which watches a container for Podman and CRI-O.
+    Conmon,
     /// Podman and conmon.
     Podman,
     /// A Podman that chooses the runtime by an image's platform (4.4).
@@ -205,6 +213,16 @@ impl Need {
                 ),
             },
             Need::Crictl => absent(&["crictl"]),
+            Need::Crio => absent(&["crio", "pinns", "conmon", "crictl", "podman"]),
+            Need::NetworkPlugins => unless(
+                super::engines::network_plugins().is_some(),
+                "the network plugins of CNI are not installed (package containernetworking-plugins)",
+            ),
+            Need::PodsInUserNamespaces => unless(
+                super::engines::containerd_version() >= 2,
+                "no containerd of 2.0 or later is installed, which makes pods with user namespaces",
+            ),
+            Need::Conmon => absent(&["conmon"]),
             Need::Podman => absent(&["podman", "conmon"]),
             Need::PodmanPlatforms => unless(
                 podman_version().is_some_and(|version| version >= (4, 4)),

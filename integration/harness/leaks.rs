@@ -136,6 +136,40 @@ pub fn cgroups(mark: &str) -> Vec<PathBuf> {
     found
 }
 
+/// The name of a slice for what systemd makes for a test. It has no dash, which would put it below another slice, so that
+/// [`find`] finds by the mark only what is in it.
+pub fn slice(mark: &str) -> String {
+    format!("{}.slice", mark.trim_end_matches('-').replace('-', "_"))
+}
+
+/// Stops the test's slice where systemd has made one. What is still in it after a while is left by a test: that fails
+/// here, since ids of an engine's own making do not tell whose they are.
+#[track_caller]
+pub fn stop_slice(mark: &str) {
+    if !super::engines::systemd_makes_cgroups() {
+        return;
+    }
+    let slice = slice(mark);
+    let mut left = Vec::new();
+    for _ in 0..50 * command::patience() {
+        left = cgroups(&slice);
+        left.retain(|path| !path.ends_with(&slice));
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // It may never have been made.
+    let stop = Command::new("systemctl")
+        .args(["--quiet", "stop", &slice])
+        .output();
+    stop.expect("systemctl starts");
+    assert!(
+        left.is_empty() || std::thread::panicking(),
+        "left behind in {slice}: {left:#?}"
+    );
+}
+
 /// Units of systemd with the mark in their name, loaded in whatever state; none where systemd does not run.
 fn scopes(mark: &str) -> Vec<String> {
     if Need::Systemd.missing().is_some() {

@@ -2,6 +2,8 @@
 //! `BLESS=1 cargo test man` writes them; `cargo test` fails where they are stale. The page on WebAssembly
 //! programs is written by hand, and its words are held to the code.
 
+mod engines;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -34,6 +36,7 @@ fn pages() -> Vec<(String, String)> {
     let mut pages = vec![(format!("wrun.{SECTION}"), overview)];
     add_pages_below(&program, "wrun", &mut pages);
     pages.push(("wrun-annotations.7".to_owned(), ANNOTATIONS.to_owned()));
+    pages.push(("wrun-engines.7".to_owned(), engines::page()));
     pages.push(("wrun-wasm.7".to_owned(), guests()));
     pages
 }

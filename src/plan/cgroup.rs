@@ -15,6 +15,7 @@ mod others;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxResources;
@@ -219,6 +220,18 @@ pub enum CgroupPlanError {
          devices cgroup cannot express"
     )]
     DeviceHole { rule: String, wider: String },
+}
+
+/// Resources as whoever wrote them meant them. Before version 1.3 of the runtime spec `pids.limit` was a plain number in
+/// Go, and 0 stood for none: runc and crun take it so, and CRI-O up to 1.26 writes it into each config.json. Since 1.3 it
+/// is a limit.
+pub fn as_meant(resources: &LinuxResources, minor: u64) -> Cow<'_, LinuxResources> {
+    if minor >= 3 || resources.pids().is_none_or(|pids| pids.limit() != 0) {
+        return Cow::Borrowed(resources);
+    }
+    let mut resources = resources.clone();
+    resources.set_pids(None);
+    Cow::Owned(resources)
 }
 
 /// Makes the plan of a container's cgroup.

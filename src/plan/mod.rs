@@ -227,12 +227,14 @@ fn cgroup_plan(
         CgroupMode::V1
     };
     let linux = &spec.config.linux;
+    let minor = spec.config.minor_version();
+    let resources = linux.resources.as_ref().map(|it| cgroup::as_meant(it, minor));
     if options.cgroup_manager == CgroupManager::Disabled {
-        return Ok(cgroup::none(linux.resources.as_ref(), mode, host.rootless())?);
+        return Ok(cgroup::none(resources.as_deref(), mode, host.rootless())?);
     }
     let systemd = options.cgroup_manager == CgroupManager::Systemd;
     let mut plan = cgroup::build(
-        linux.resources.as_ref(),
+        resources.as_deref(),
         linux.cgroups_path.as_deref(),
         &options.id,
         mode,

@@ -371,6 +371,21 @@ fn the_small_controllers() {
     );
     assert_eq!(v2(r#"{"pids": {"limit": -1}}"#), ["pids.max=max"]);
     assert_eq!(v2(r#"{"pids": {"limit": 0}}"#), ["pids.max=1"]);
+    for (limit, minor, some) in [
+        (0, 0, false),
+        (0, 2, false),
+        (0, 3, true),
+        (1, 2, true),
+        (-1, 0, true),
+    ] {
+        let json = format!(r#"{{"pids": {{"limit": {limit}}}}}"#);
+        let resources: LinuxResources = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            as_meant(&resources, minor).pids().is_some(),
+            some,
+            "{limit} in 1.{minor}"
+        );
+    }
     let escape = r#"{"hugepageLimits": [{"pageSize": "../2MB", "limit": 4096}]}"#;
     assert!(refused(escape, CgroupMode::V2).contains("hugepageLimits[0].pageSize"));
     let network = r#"{"network": {"classID": 5, "priorities": [{"name": "eth0", "priority": 2}]}}"#;

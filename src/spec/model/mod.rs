@@ -51,6 +51,15 @@ pub struct Config {
     pub freebsd: Present,
 }
 
+impl Config {
+    /// The second number of `ociVersion`, whose form `validate` has checked.
+    pub fn minor_version(&self) -> u64 {
+        let version = self.oci_version.as_deref().unwrap_or_default();
+        let minor = version.split('.').nth(1);
+        minor.and_then(|minor| minor.parse().ok()).unwrap_or_default()
+    }
+}
+
 /// `root` (config.md, "Root").
 #[derive(Debug, Clone, serde::Deserialize)]
 pub struct Root {
