@@ -223,6 +223,8 @@ impl Joiner<'_> {
         } else {
             None
         };
+        // Before a guest's process closes all that it does not know.
+        drop(root);
         let confined = Confinement {
             id: exec.id,
             process: exec.process,

@@ -104,8 +104,10 @@ fn processes_of_the_pod(cri: Cri<'_>) {
         "{list}"
     );
     // The end of one takes nobody along.
-    cri.call(&["exec", "--sync", &two, "pkill", "-9", "-f", "sleep 4321"])
-        .ok();
+    cri.shell(
+        &two,
+        "kill -9 $(ps -o pid,args | awk '/sleep 432[1]/ { print $1 }')",
+    );
     assert_eq!(cri.wait(&one)["exitCode"], 137);
     assert_eq!(cri.inspect(&two)["status"]["state"], "CONTAINER_RUNNING");
     pod.remove();
