@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Test> {
     let mut tests = vec![
         test!(path_of_the_config).covers(&["linux.cgroupsPath"]),
         test!(path_is_the_id_by_default),
+        test!(path_for_systemd_is_a_path_without_it).covers(&["linux.cgroupsPath"]),
         test!(cgroup_is_given_to_a_user_namespace)
             .unified()
             .wrun_only("runc gives away only what systemd has made"),
@@ -159,6 +160,19 @@ fn path_is_the_id_by_default(case: &Case) {
         !groups.is_empty() && groups.iter().all(|group| group.ends_with(&container.id)),
         "{groups:?}"
     );
+}
+
+/// As BuildKit in Docker's daemon asks for it where that one has its cgroups from systemd.
+fn path_for_systemd_is_a_path_without_it(case: &Case) {
+    let path = format!("{}.slice:docker:one", case.mark);
+    let container = sleeper_with(case, |config| config["linux"]["cgroupsPath"] = json!(path));
+    let table = fs::read_to_string(container.proc("cgroup")).expect("its cgroups");
+    let of_its_own = |line: &str| line.ends_with(&format!("/{path}"));
+    assert!(table.lines().any(of_its_own), "{table}");
+    let output = container.exec(&["cat", "/proc/self/cgroup"]).ok();
+    assert!(output.lines().into_iter().any(of_its_own), "{output}");
+    container.delete_with(&["--force"]).ok();
+    case.nothing_left();
 }
 
 /// With a user namespace, a cgroup namespace and its file system mounted, for a user of the container.

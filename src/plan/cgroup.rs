@@ -193,8 +193,6 @@ pub enum CgroupPlanError {
         "linux.cgroupsPath {path:?} is not of the form \"slice:prefix:name\", which --systemd-cgroup needs"
     )]
     SystemdPath { path: String },
-    #[error("linux.cgroupsPath {path:?} names a systemd slice, but --systemd-cgroup is not given")]
-    SystemdPathWithoutSystemd { path: String },
     #[error("{name:?} in linux.cgroupsPath is not a valid name of a systemd slice")]
     Slice { name: String },
     #[error("linux.cgroupsPath {path:?} is the root of the tree; a container needs a cgroup of its own")]

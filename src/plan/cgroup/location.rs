@@ -26,11 +26,8 @@ pub(super) fn build(
             path: PathBuf::from(id),
         });
     };
-    if is_systemd_path(path) {
-        return Err(CgroupPlanError::SystemdPathWithoutSystemd {
-            path: path.to_owned(),
-        });
-    }
+    // `slice:prefix:name` too: Docker asks for it in the steps of its builds, without --systemd-cgroup, and counts on
+    // the directory of that name, which runc makes.
     let cleaned = clean(Path::new(path));
     if cleaned == Path::new("/") || cleaned.as_os_str().is_empty() {
         return Err(CgroupPlanError::Root {
@@ -38,11 +35,6 @@ pub(super) fn build(
         });
     }
     Ok(Location::Cgroupfs { path: cleaned })
-}
-
-/// An engine set up for systemd whose runtime is not: better told than a directory with colons in it.
-fn is_systemd_path(path: &str) -> bool {
-    !path.starts_with('/') && path.split(':').count() == 3 && path.split(':').next().is_some_and(is_slice)
 }
 
 fn is_slice(name: &str) -> bool {

@@ -113,10 +113,12 @@ fn systemd_takes_slice_prefix_and_name() {
         location(Some("a:b:c"), true, false),
         Err(CgroupPlanError::Slice { .. })
     ));
-    assert!(matches!(
+    assert_eq!(
         location(Some("system.slice:docker:1"), false, false),
-        Err(CgroupPlanError::SystemdPathWithoutSystemd { .. })
-    ));
+        Ok(Location::Cgroupfs {
+            path: PathBuf::from("system.slice:docker:1")
+        })
+    );
 }
 
 #[test]
