@@ -48,6 +48,14 @@ need_docker() {
     need iptables iptables
 }
 
+# Compose, and where a package has it (Debian 13) the plugin that builds with BuildKit; an older client needs none.
+need_docker_plugins() {
+    docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
+    if has apt-cache && apt-cache show docker-buildx >/dev/null 2>&1; then
+        docker buildx version >/dev/null 2>&1 || missing+=(docker-buildx)
+    fi
+}
+
 # Installs what `need` has found missing.
 install_missing() {
     [ ${#missing[@]} = 0 ] && return

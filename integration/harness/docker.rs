@@ -1,7 +1,9 @@
 //! A Docker daemon of our own: own data, own socket, own network and mount namespace, so that nothing of it
 //! remains on the machine. One serves the whole suite; it is ended by its pid.
 
+pub mod compose;
 mod host;
+pub mod life;
 mod remap;
 
 use std::fs;
@@ -34,6 +36,11 @@ const PREPARE: &str = "busybox ip link set lo up && { ! test -d /run/containerd 
 pub struct Daemon {
     child: Child,
     dir: PathBuf,
+    /// How `dockerd` is called, each time that it is started.
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+    /// Those it left when it ended, in which it comes back.
+    namespaces: Option<life::Namespaces>,
 }
 
 /// The suite's own daemon, started by the first test that needs it.
@@ -89,6 +96,9 @@ impl Daemon {
         let daemon = Daemon {
             child: spawn(enter, dir, &arguments, &environment),
             dir: dir.to_owned(),
+            arguments,
+            environment,
+            namespaces: None,
         };
         daemon.wait_until_up();
         daemon
@@ -240,8 +250,9 @@ fn cgroup_parent(dir: &Path) -> String {
     format!("/docker{name}")
 }
 
-/// Ends the suite's daemon, if it runs.
+/// Ends the suite's daemons, if they run.
 pub fn stop() {
+    life::stop();
     drop(
         SHARED
             .lock()
@@ -289,7 +300,12 @@ impl<'case> Docker<'case> {
 
     /// The command `docker ARGUMENTS`.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
+        self.command_of(Path::new("docker"), arguments)
+    }
+
+    /// The same with a client of the caller's choice.
+    pub fn command_of(&self, client: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(client);
         command
             .args(["--host", &self.host])
             .args(arguments)
@@ -306,8 +322,17 @@ impl<'case> Docker<'case> {
 
     /// `docker run FLAGS IMAGE ARGUMENTS`, with the runtime and the mark of the test.
     pub fn run_command(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Command {
+        self.labelled("run", flags, image, arguments)
+    }
+
+    /// `docker create FLAGS IMAGE ARGUMENTS`, likewise.
+    pub fn create_command(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Command {
+        self.labelled("create", flags, image, arguments)
+    }
+
+    fn labelled(&self, verb: &str, flags: &[&str], image: &str, arguments: &[&str]) -> Command {
         let label = format!("case={}", self.case.mark);
-        let mut all = vec!["run", "--label", &label];
+        let mut all = vec![verb, "--label", &label];
         if let Some(runtime) = &self.runtime {
             all.extend(["--runtime", runtime]);
         }

@@ -1,6 +1,6 @@
 //! What this machine can do, probed once, so that a test which cannot run here is skipped with the reason.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -59,6 +59,12 @@ pub enum Need {
     Docker,
     /// A dockerd of that major version or later.
     DockerFrom(u32),
+    /// A client of Docker that builds with BuildKit.
+    BuildKit,
+    /// Docker Compose, of whichever version.
+    Compose,
+    /// Docker Compose as Docker's plugin, which knows configs.
+    ComposePlugin,
     /// containerd, its shim for runc and its client `ctr`.
     Containerd,
     /// `crictl`, a client of Kubernetes' container runtime interface.
@@ -212,6 +218,18 @@ impl Need {
                     &format!("Docker is {version} here, not {wanted} or later"),
                 ),
             },
+            Need::BuildKit => unless(
+                client_with_buildkit().is_some(),
+                "no client of Docker here builds with BuildKit (package docker-buildx)",
+            ),
+            Need::Compose => unless(
+                super::docker::compose::plugin() || find_program("docker-compose").is_some(),
+                "Docker Compose is not installed (package docker-compose)",
+            ),
+            Need::ComposePlugin => unless(
+                super::docker::compose::plugin(),
+                "Docker Compose is not here in its second version",
+            ),
             Need::Crictl => absent(&["crictl"]),
             Need::Crio => absent(&["crio", "pinns", "conmon", "crictl", "podman"]),
             Need::NetworkPlugins => unless(
@@ -307,6 +325,24 @@ fn docker_version() -> Option<u32> {
     })
 }
 
+/// A client whose `docker build` uses BuildKit: of 18.09 and later by itself, of 23 and later with the plugin buildx. A
+/// newer one without the plugin may stand before an older one in PATH.
+pub fn client_with_buildkit() -> Option<PathBuf> {
+    static CLIENT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let mut clients = places("docker");
+        clients.find(|path| {
+            let help = Command::new(path)
+                .args(["build", "--help"])
+                .env("DOCKER_BUILDKIT", "1")
+                .output();
+            // The other builder has no such flag.
+            help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--secret"))
+        })
+    };
+    CLIENT.get_or_init(find).clone()
+}
+
 /// Of `podman version 4.3.1`.
 fn podman_version() -> Option<(u32, u32)> {
     let output = Command::new("podman").arg("--version").output().ok()?;
@@ -347,19 +383,27 @@ fn resctrl() -> bool {
 }
 
 /// Where a program is, by PATH and by the places that PATH often lacks for a normal user.
-pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    places(name).next()
+}
+
+/// Every file of that name there.
+fn places(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':')
-        .chain([
+    let mut dirs: Vec<_> = path.split(':').map(str::to_owned).collect();
+    dirs.extend(
+        [
             "/usr/local/sbin",
             "/usr/sbin",
             "/sbin",
             "/usr/local/bin",
             "/usr/bin",
             "/bin",
-        ])
-        .map(|dir| Path::new(dir).join(name))
-        .find(|file| file.is_file())
+        ]
+        .map(str::to_owned),
+    );
+    let files = dirs.into_iter().map(move |dir| Path::new(&dir).join(name));
+    files.filter(|file| file.is_file())
 }
 
 /// Which of the programs is not installed.

@@ -17,6 +17,7 @@ pub mod facts;
 pub mod guest;
 pub mod holder;
 pub mod http;
+pub mod image;
 pub mod leaks;
 pub mod network;
 pub mod podman;

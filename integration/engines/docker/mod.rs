@@ -1,11 +1,17 @@
 //! Docker's commands and flags on containers of the runtime: native ones with every runtime, Wasm with ours.
 
+mod build;
+mod checkpoint;
 mod commands;
+mod compose;
+mod daemon;
+mod days;
 mod devices;
 mod life;
 mod limits;
 mod mounts;
 mod namespaces;
+mod platform;
 mod run;
 mod security;
 mod userns;
@@ -30,6 +36,12 @@ pub fn tests() -> Vec<Test> {
         mounts::tests(),
         namespaces::tests(),
         userns::tests(),
+        build::tests(),
+        compose::tests(),
+        days::tests(),
+        daemon::tests(),
+        checkpoint::tests(),
+        platform::tests(),
     ];
     let tests = topics.into_iter().flatten();
     tests.map(|test| test.needs(Need::Docker)).collect()
@@ -45,6 +57,10 @@ pub fn wasm_tests() -> Vec<Test> {
         devices::wasm_tests(),
         mounts::wasm_tests(),
         namespaces::wasm_tests(),
+        build::wasm_tests(),
+        compose::wasm_tests(),
+        days::wasm_tests(),
+        platform::wasm_tests(),
     ];
     let tests = topics.into_iter().flatten();
     tests
