@@ -54,6 +54,7 @@ pub fn tests() -> Vec<Test> {
         test!(apparmor_profile)
             .covers(&["process.apparmorProfile"])
             .needs(Need::AppArmorProfile),
+        test!(apparmor_profile_without_securityfs).needs(Need::AppArmorProfile),
         test!(apparmor_profile_that_is_not_loaded_is_refused).covers(&["process.apparmorProfile"]),
         test!(labels_without_selinux_are_refused)
             .needs(Need::NoSelinux)
@@ -422,6 +423,27 @@ fn apparmor_profile(case: &Case) {
         config["process"]["apparmorProfile"] = json!(APPARMOR_PROFILE);
     });
     assert!(container.run().ok().stdout.starts_with(APPARMOR_PROFILE));
+}
+
+/// As Podman calls for a container with mapped ids.
+fn apparmor_profile_without_securityfs(case: &Case) {
+    let container = case.container_with(&["cat", "/proc/self/attr/current"], |config| {
+        config["process"]["apparmorProfile"] = json!(APPARMOR_PROFILE);
+    });
+    let hidden = "umount -R /sys/kernel/security && exec \"$@\"";
+    let wrapper = [
+        "unshare",
+        "-m",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        hidden,
+        "x",
+    ];
+    let run = ["run", "--bundle", &container.bundle(), &container.id];
+    let output = case.finish(case.command_under(&wrapper, &run)).ok();
+    assert!(output.stdout.starts_with(APPARMOR_PROFILE), "{output}");
 }
 
 fn apparmor_profile_that_is_not_loaded_is_refused(case: &Case) {
