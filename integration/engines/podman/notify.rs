@@ -157,10 +157,10 @@ fn service_of_type_notify(case: &Case) {
                 ]
                 .map(|property| format!("--property={property}")),
             );
-        for (name, value) in run.get_envs() {
-            let value = value.unwrap_or_default().to_str().expect("UTF-8");
-            systemd.arg(format!("--setenv={}={value}", name.to_str().expect("UTF-8")));
-        }
+        let variables = run
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+        systemd.args(variables.map(|(name, value)| format!("--setenv={name}={value}")));
         systemd
             .arg(run.get_program())
             .args(run.get_args())
