@@ -8,6 +8,7 @@ pub fn tests() -> Vec<Test> {
         test!(confined),
         test!(devices),
         test!(limits_parameters_and_secrets),
+        test!(privileged_among_the_host_s),
     ]
 }
 
@@ -125,4 +126,32 @@ fn limits_parameters_and_secrets(case: &Case) {
         "named",
     ];
     assert_eq!(output.lines(), expected, "{output}");
+}
+
+/// `--privileged` in namespaces that are the host's.
+fn privileged_among_the_host_s(case: &Case) {
+    let podman = Podman::new(case);
+    let kinds = ["pid", "ipc", "uts", "net"];
+    let script = "
+        for kind in pid ipc uts net; do readlink /proc/self/ns/$kind; done
+        grep -o 'sysfs /sys sysfs rw' /proc/mounts; grep -E '^(CapEff|Seccomp):' /proc/self/status
+        ls -l /dev/kmsg | cut -c 1; head -c 1 /dev/kmsg >/dev/null && echo read";
+    let host = ["--pid", "--ipc", "--uts", "--network", "--cgroupns"].map(|flag| [flag, "host"]);
+    let flags = [&["--privileged"], &host.concat()[..]].concat();
+    let output = podman.run(&flags, NATIVE, &["sh", "-c", script]).ok();
+    let own: Vec<String> = kinds
+        .iter()
+        .map(|kind| {
+            let link = case.finish(podman.beside(&["readlink", &format!("/proc/self/ns/{kind}")]));
+            link.ok().stdout.trim().to_owned()
+        })
+        .collect();
+    let capabilities = fs::read_to_string("/proc/self/status").expect("our status");
+    let all = capabilities
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:\t"));
+    let capabilities = format!("CapEff:\t{}", all.expect("a set"));
+    let rest = ["sysfs /sys sysfs rw", &capabilities, "Seccomp:\t0", "c", "read"];
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    assert_eq!(output.lines(), [&own[..], &rest].concat(), "{output}");
 }
