@@ -196,6 +196,9 @@ fn update_of_each_limit(case: &Case) {
         "0-1",
         "--pids-limit",
         "-1",
+        // crun takes no limit of swap without one of memory.
+        "--memory",
+        "64m",
         "--memory-swap",
         "128m",
     ]);
