@@ -92,7 +92,8 @@ fn live_restore(case: &Case) {
     fs::write(format!("/proc/{}/root/tmp/end", short.pid), "").expect("a file in the container");
     eventually("it has ended", || (!short.is_alive()).then_some(()));
     daemon.come_back();
-    assert_eq!(state(&docker, &short.id), "exited 6");
+    // With which code, later versions of Docker no longer know.
+    assert!(state(&docker, &short.id).starts_with("exited "));
     for one in &lasting {
         docker.call(&["stop", "--time", "50", &one.id]).ok();
         let code = if one.id == native { 9 } else { 143 };
