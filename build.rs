@@ -1,4 +1,5 @@
-//! Tells the program what it was built with, for `wrun --version`: the compiler's and the engine's versions.
+//! Tells the program what it was built with, for `wrun --version`: the compiler's and the engine's versions; and
+//! tells the linker where the program begins.
 //! It needs no network, no git and nothing but the files of the package.
 
 use std::process::Command;
@@ -6,6 +7,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.lock");
+    // src/sys/entry.rs says why; on other processors the C library's entry is the first.
+    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        println!("cargo::rustc-link-arg-bin=wrun=-Wl,--entry=wrun_entry");
+    }
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let rust = Command::new(rustc)
         .arg("--version")

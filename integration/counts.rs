@@ -10,7 +10,7 @@ use crate::harness::{Case, Container, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {
     let counted = |test: Test| test.needs(Need::Strace).wrun_only("the bounds are wrun's own");
-    vec![
+    let mut tests = vec![
         counted(test!(calls_of_create)),
         counted(test!(calls_of_commands_on_a_container)),
         counted(test!(calls_of_a_whole_run)),
@@ -18,7 +18,12 @@ pub fn tests() -> Vec<Test> {
         counted(test!(calls_of_a_whole_exec)),
         test!(page_faults_of_state).wrun_only("the bounds are wrun's own"),
         test!(page_faults_of_exec).wrun_only("the bounds are wrun's own"),
-    ]
+    ];
+    // src/sys/entry.rs is for this processor.
+    if cfg!(target_arch = "x86_64") {
+        tests.push(counted(test!(the_clone_is_executed_before_all_else)));
+    }
+    tests
 }
 
 /// The number of system calls of the runtime with `args`; with `all`, of its children and theirs too.
@@ -64,6 +69,34 @@ fn calls_of_create(case: &Case) {
         calls(case, false, &create_args(&bundle, &container)),
         340,
     );
+}
+
+/// The C library's start is paid for once.
+fn the_clone_is_executed_before_all_else(case: &Case) {
+    let account = case.path("account");
+    let trace = ["strace", "-o", &account];
+    for args in [
+        &["create", "none"][..],
+        &["run", "none"],
+        &["exec", "none", "true"],
+    ] {
+        case.finish(case.command_under(&trace, args)).error();
+        let text = read(std::path::Path::new(&account));
+        let names = text
+            .lines()
+            .filter_map(|line| line.split_once('(').map(|(name, _)| name));
+        let first: Vec<&str> = names.take(4).collect();
+        assert_eq!(
+            first,
+            ["execve", "open_tree", "mount_setattr", "execveat"],
+            "{args:?}"
+        );
+        assert_eq!(text.matches("execveat(").count(), 1, "{args:?}: {text}");
+    }
+    case.finish(case.command_under(&trace, &["state", "none"]))
+        .error();
+    let text = read(std::path::Path::new(&account));
+    assert!(!text.contains("execveat("), "state enters no container: {text}");
 }
 
 fn calls_of_commands_on_a_container(case: &Case) {

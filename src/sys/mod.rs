@@ -8,6 +8,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod entry;
 pub mod escape;
 pub mod exec;
 pub mod fault;
