@@ -24,7 +24,7 @@ use crate::criu::{
 use crate::hooks::{self, Outputs, Setting};
 use crate::host::Host;
 use crate::plan::namespaces::Kind;
-use crate::plan::{self, Plan, Workload};
+use crate::plan::{self, Plan};
 use crate::process::{self, compare};
 use crate::rdt;
 use crate::security::keyring::{self, Role};
@@ -120,7 +120,7 @@ fn refuse_unrestorable(plan: &Plan) -> Result<(), Error> {
     if plan.process.is_none() {
         return refuse("config.json has no process");
     }
-    if plan.workload == Workload::Wasm {
+    if plan.workload.requires_wasm() {
         return refuse("a Wasm guest has no checkpoint");
     }
     if plan.rootfs.on_host {

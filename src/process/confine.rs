@@ -10,21 +10,24 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::lookup;
 use super::program::{self, Program, ProgramError};
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use crate::console::{ConsoleError, Terminal};
 use crate::plan::process::{Capabilities, Process};
 use crate::plan::{GuestOptions, Workload};
-use crate::rootfs::{RootfsError, enter_guest_view};
+use crate::rootfs::{RootfsError, enter_guest_view, make_directory};
 use crate::security::keyring::Role;
 use crate::security::seccomp::Program as Filter;
 use crate::security::{
     ProcDirectory, SecurityError, guest, keyring, lsm, memory_policy, no_new_privileges, personality,
     rlimits, scheduling, seccomp, user,
 };
+use crate::workload::detect::Application;
 use crate::workload::native::{Native, NativeError};
-use crate::workload::wasm::{self, Build, Guest, GuestKind};
+use crate::workload::wasm::application::{self, ApplicationError, Source};
+use crate::workload::wasm::{self, Code, Guest, Work, World};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
@@ -48,6 +51,8 @@ pub enum ConfineError {
     Step(&'static str, #[source] io::Error),
     #[error(transparent)]
     Native(#[from] NativeError),
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
 }
 
 /// What a process is confined with.
@@ -73,13 +78,19 @@ pub struct Confinement<'a> {
     pub runs_hooks: bool,
 }
 
+/// What a guest's process was given while it had the rights for that.
+struct Prepared {
+    /// See [`enter_guest_view`].
+    view: OwnedFd,
+    /// See [`make_directory`]; for an application that shows its components files.
+    directory: Option<OwnedFd>,
+}
+
 /// A process that is confined and ready to run.
 pub enum Confined {
     Native(Native),
     Wasm {
-        code: OwnedFd,
-        kind: GuestKind,
-        build: Build,
+        work: Work,
         guest: Guest,
         /// See [`enter_guest_view`].
         view: OwnedFd,
@@ -116,16 +127,16 @@ impl Confinement<'_> {
             crate::sys::signal::end_on_requests().map_err(step("set the actions of signals"))?;
         }
         let mut entered = enter(&process.cwd);
-        let view = self.prepare_for_guest()?;
-        if view.is_some() {
+        let prepared = self.prepare_for_guest()?;
+        if prepared.is_some() {
             entered = enter(&process.cwd);
         }
         // Under no_new_privs, which a guest always has, it can wait until nothing but the program is left.
-        let early = !process.no_new_privileges && view.is_none();
+        let early = !process.no_new_privileges && prepared.is_none();
         if early {
             self.load_filter()?;
         }
-        let capabilities = match &view {
+        let capabilities = match &prepared {
             Some(_) => guest::capabilities(&process.capabilities, process.user.uid == 0, self.runs_hooks),
             None => process.capabilities,
         };
@@ -137,9 +148,10 @@ impl Confinement<'_> {
                 path: process.cwd.clone(),
                 source,
             })?;
-        let confined = self.find_program(view)?;
-        if let Confined::Wasm { code, .. } = &confined {
-            guest::landlock(self.runs_hooks, code.as_fd())?;
+        let confined = self.find_program(prepared)?;
+        if let Confined::Wasm { work, .. } = &confined {
+            let code: Vec<_> = work.codes().iter().map(|code| code.file.as_fd()).collect();
+            guest::landlock(self.runs_hooks, &code, work.directory())?;
         }
         if !early {
             self.load_filter()?;
@@ -187,17 +199,28 @@ impl Confinement<'_> {
 
     /// Looks whether the program will be Wasm, while there are the rights to prepare for that: a guest's file
     /// accesses are made by this very process, which must not be able to open itself.
-    fn prepare_for_guest(&self) -> Result<Option<OwnedFd>, ConfineError> {
-        // What cannot be found now is found, or its absence told, with the user's rights.
-        if !matches!(
-            program::find(self.process, self.workload),
-            Ok(Program::Wasm { .. })
-        ) {
-            return Ok(None);
-        }
+    fn prepare_for_guest(&self) -> Result<Option<Prepared>, ConfineError> {
+        let application = match self.look() {
+            Ok(Program::Wasm { .. }) => None,
+            Ok(Program::Application(application)) => Some(application),
+            // What cannot be found now is found, or its absence told, with the user's rights.
+            _ => return Ok(None),
+        };
         let view = enter_guest_view(self.proc_self.as_fd())?;
+        let directory = match application {
+            Some(Application::Spin) => Some(make_directory(self.process.user.uid, self.process.user.gid)?),
+            _ => None,
+        };
         no_new_privileges()?;
-        Ok(Some(view))
+        Ok(Some(Prepared { view, directory }))
+    }
+
+    /// What is to be run. An application is a container's first process alone: `exec` runs what it is told.
+    fn look(&self) -> Result<Program, ProgramError> {
+        match self.role {
+            Role::Init { .. } => program::find_first(self.process, self.workload),
+            _ => program::find(self.process, self.workload),
+        }
     }
 
     fn join_keyring(&self, proc_self: ProcDirectory<'_>) -> Result<(), SecurityError> {
@@ -235,17 +258,24 @@ impl Confinement<'_> {
     }
 
     /// With the rights of the user, and under what is already in force.
-    fn find_program(&self, view: Option<OwnedFd>) -> Result<Confined, ConfineError> {
+    fn find_program(&self, prepared: Option<Prepared>) -> Result<Confined, ConfineError> {
         let process = self.process;
-        match program::find(process, self.workload)? {
+        let changed = |name: &str| ConfineError::Changed(name.to_owned());
+        match self.look()? {
             Program::Native(path) => Ok(Confined::Native(Native::new(
                 &path,
                 &process.args,
                 &self.environment(),
             )?)),
             Program::Wasm { file, name, export } => {
-                let view = view.ok_or_else(|| ConfineError::Changed(name.clone()))?;
-                self.fetch_code(file, name, export, view)
+                let prepared = prepared.ok_or_else(|| changed(&name))?;
+                let work = Work::Guest(self.fetch_code(file, name, export, World::Wasi)?);
+                self.guest(work, prepared.view)
+            }
+            Program::Application(application) => {
+                let prepared = prepared.ok_or_else(|| changed(application.manifest()))?;
+                let work = self.fetch_application(application, prepared.directory)?;
+                self.guest(work, prepared.view)
             }
         }
     }
@@ -265,22 +295,50 @@ impl Confinement<'_> {
         file: OwnedFd,
         name: String,
         export: Option<String>,
-        view: OwnedFd,
-    ) -> Result<Confined, ConfineError> {
-        self.channel
-            .send_with(&Message::Module { name, export }, file.as_fd())?;
-        let (code, kind, build) = match self.channel.receive()? {
-            (Message::Code { kind, build }, Some(code)) => (code, kind, build),
-            (other, _) => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+        world: World,
+    ) -> Result<Code, ConfineError> {
+        let request = Message::Module { name, export, world };
+        self.channel.send_with(&request, file.as_fd())?;
+        match self.channel.receive()? {
+            (Message::Code { kind, build }, Some(file)) => Ok(Code { file, kind, build }),
+            (other, _) => Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+        }
+    }
+
+    /// Reads the manifest, and has each file compiled that it names.
+    fn fetch_application(
+        &self,
+        application: Application,
+        directory: Option<OwnedFd>,
+    ) -> Result<Work, ConfineError> {
+        let surroundings = application::Surroundings {
+            env: &self.variables(),
+            open: lookup::open,
+            directory,
+            memory_limit: self.memory_limit,
         };
+        let (application, sources) = application::read(application, surroundings)?;
+        let mut codes = Vec::with_capacity(sources.len());
+        for Source { name, file, world } in sources {
+            codes.push(self.fetch_code(file, name, None, world)?);
+        }
+        application.accept(&codes)?;
+        Ok(Work::Application(application, codes))
+    }
+
+    /// The environment in pairs.
+    fn variables(&self) -> Vec<(String, String)> {
+        self.environment()
+            .iter()
+            .map(|entry| entry.split_once('=').unwrap_or((entry, "")))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn guest(&self, work: Work, view: OwnedFd) -> Result<Confined, ConfineError> {
         let guest = Guest {
             args: self.process.args.clone(),
-            env: self
-                .environment()
-                .iter()
-                .map(|entry| entry.split_once('=').unwrap_or((entry, "")))
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
+            env: self.variables(),
             cwd: self.process.cwd.clone(),
             memory_limit: self.memory_limit,
             cpus: self.cpus,
@@ -293,9 +351,7 @@ impl Confinement<'_> {
             self.process.selinux_label.as_deref(),
         )?;
         Ok(Confined::Wasm {
-            code,
-            kind,
-            build,
+            work,
             guest,
             view,
             proc_self: proc_self.map_err(step("copy a descriptor"))?,
@@ -352,21 +408,21 @@ impl Confined {
         match self {
             Self::Native(native) => Err(native.exec(listen_fds).into()),
             Self::Wasm {
-                code,
-                kind,
-                build,
+                work,
                 guest,
                 view,
                 proc_self,
                 labels,
             } => {
                 // What execve(2) closes for others. The gate is among it: from here on the guest runs.
-                let mut keep = vec![code.as_raw_fd(), view.as_raw_fd(), proc_self.as_raw_fd()];
+                let mut keep = vec![view.as_raw_fd(), proc_self.as_raw_fd()];
+                keep.extend(work.codes().iter().map(|code| code.file.as_raw_fd()));
+                keep.extend(work.directory().map(|directory| directory.as_raw_fd()));
                 keep.extend(labels.descriptors());
                 keep.extend((3..3 + listen_fds + preserve_fds).map(u32::cast_signed));
                 crate::sys::exec::close_all_but(&keep).map_err(step("close our descriptors"))?;
                 let take_on = || labels.take_on();
-                Ok(wasm::run(code, &kind, build, guest, proc_self, take_on))
+                Ok(wasm::run(work, guest, proc_self, take_on))
             }
             Self::Nothing => Err(ConfineError::NoProcess),
         }

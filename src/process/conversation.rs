@@ -21,6 +21,7 @@ use crate::rootfs;
 use crate::security;
 use crate::state::{HookState, Record, Status};
 use crate::sys::fault;
+use crate::workload::wasm::application::MAX_COMPONENTS;
 use crate::workload::wasm::{self, Confine, Request, Ties};
 
 /// The process on the other side, before it runs anything of the container's.
@@ -59,14 +60,25 @@ impl Child {
     pub fn serve(&self, service: &Service<'_>) -> Result<Option<OwnedFd>, LaunchError> {
         self.say(&Message::Proceed)?;
         let mut master = None;
+        let mut modules = 0;
         loop {
             match self.channel.receive() {
                 Ok((Message::Console, Some(fd))) => master = hand_over(fd, service.console)?,
                 Ok((Message::MapIds { index }, Some(tree))) => self.map_ids(service, index, tree.as_fd())?,
                 Ok((Message::Procfs, Some(mount))) => drop(mount),
                 Ok((Message::RunHooks, None)) => self.run_hooks(service)?,
-                Ok((Message::Module { name, export }, Some(file))) => {
-                    self.provide(service, file, &name, export.as_deref())?;
+                Ok((Message::Module { name, export, world }, Some(file))) => {
+                    modules += 1;
+                    if modules > MAX_COMPONENTS {
+                        return Err(ChannelError::Unexpected(format!("module {modules}")).into());
+                    }
+                    let request = Request {
+                        name: &name,
+                        export: export.as_deref(),
+                        world,
+                        options: service.guest,
+                    };
+                    self.provide(service, file, &request)?;
                 }
                 Ok((Message::Listener, Some(fd))) => self.send_listener(service, fd.as_fd())?,
                 Ok((Message::Warning { text }, None)) => (service.warn)(&text),
@@ -146,8 +158,7 @@ impl Child {
         &self,
         service: &Service<'_>,
         file: OwnedFd,
-        name: &str,
-        export: Option<&str>,
+        request: &Request<'_>,
     ) -> Result<(), LaunchError> {
         let cache = wasm::default_dir(service.rootless).and_then(|path| wasm::Cache::open(&path));
         let entry = service.cgroup.entry_for_exec(&[], self.pid.as_raw())?;
@@ -160,12 +171,7 @@ impl Child {
             memory_limit: service.memory_limit,
             threads: true,
         };
-        let request = Request {
-            name,
-            export,
-            options: service.guest,
-        };
-        let provided = wasm::provide(File::from(file), &request, cache, &confine)?;
+        let provided = wasm::provide(File::from(file), request, cache, &confine)?;
         if let Some(trouble) = &provided.uncached {
             (service.warn)(&format!(
                 "compiled code is not kept: {}",
@@ -189,7 +195,7 @@ impl Child {
                     init: service.init.unwrap_or(&self.pidfd).as_fd(),
                     room,
                 };
-                let left = later.leave_behind(&request, &ties);
+                let left = later.leave_behind(request, &ties);
                 left.map_err(|error| crate::reason::chain(&error))
             });
             // The container has all that it needs.

@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags};
 use super::lookup;
 use crate::plan::Workload;
 use crate::plan::process::Process;
-use crate::workload::detect::{self, Choice};
+use crate::workload::detect::{self, Application, Choice, Place};
 
 /// Bytes of /etc/passwd that are looked at.
 const PASSWD_LIMIT: u64 = 1 << 20;
@@ -26,6 +26,8 @@ pub enum Program {
         name: String,
         export: Option<String>,
     },
+    /// By the engine too, as a manifest of the image's says.
+    Application(Application),
 }
 
 /// Why there is nothing to run. The texts are Go's, since engines look for them to choose between the exit
@@ -50,6 +52,35 @@ pub enum ProgramError {
     },
     #[error(transparent)]
     Workload(#[from] crate::workload::WorkloadError),
+}
+
+const NOT_FOUND: &str = "no such file or directory";
+const NOT_A_DIRECTORY: &str = "not a directory";
+const DIRECTORY: &str = "is a directory";
+
+/// Finds what a container's first process runs: its `args[0]`, or the application that its image holds.
+pub fn find_first(process: &Process, workload: Workload) -> Result<Program, ProgramError> {
+    let found = find(process, workload);
+    let place = match &found {
+        Ok(Program::Wasm { .. }) => Place::Wasm,
+        Err(ProgramError::NotExecutable { reason, .. }) if *reason == DIRECTORY => Place::Directory,
+        Err(ProgramError::Stat { reason, .. }) if [NOT_FOUND, NOT_A_DIRECTORY].contains(reason) => {
+            Place::Nothing
+        }
+        Err(ProgramError::NotInPath(_)) => Place::Nothing,
+        _ => Place::Other,
+    };
+    match detect::application(workload, place, is_file) {
+        Some(application) => Ok(Program::Application(application)),
+        None => found,
+    }
+}
+
+fn is_file(path: &str) -> bool {
+    let found = lookup::open(Path::new(path), OFlags::PATH).map_err(io::Error::from);
+    found
+        .and_then(|file| file_type(&file))
+        .is_ok_and(|kind| kind == FileType::RegularFile)
 }
 
 /// Finds `args[0]` as execvp(3) would, from the current directory and with the process's own PATH and rights.
@@ -91,10 +122,10 @@ fn with_export(program: Program, chosen: &str, argument: &str) -> Result<Program
             name,
             export: Some(chosen.to_owned()),
         }),
-        Program::Native(_) => Err(ProgramError::Stat {
+        Program::Native(_) | Program::Application(_) => Err(ProgramError::Stat {
             name: argument.to_owned(),
             path: argument.into(),
-            reason: "no such file or directory",
+            reason: NOT_FOUND,
         }),
     }
 }
@@ -124,8 +155,8 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
         name: name.to_owned(),
         path: path.to_owned(),
         reason: match error {
-            rustix::io::Errno::NOENT => "no such file or directory",
-            rustix::io::Errno::NOTDIR => "not a directory",
+            rustix::io::Errno::NOENT => NOT_FOUND,
+            rustix::io::Errno::NOTDIR => NOT_A_DIRECTORY,
             rustix::io::Errno::LOOP => "too many levels of symbolic links",
             rustix::io::Errno::NAMETOOLONG => "file name too long",
             _ => "permission denied",
@@ -142,7 +173,7 @@ fn examine(name: &str, path: &Path, workload: Workload) -> Result<Program, Progr
     };
     match file_type(&found).map_err(unreadable)? {
         FileType::RegularFile => {}
-        FileType::Directory => return Err(refuse("is a directory")),
+        FileType::Directory => return Err(refuse(DIRECTORY)),
         _ => return Err(refuse("permission denied")),
     }
     if let Some(file) = open(path, workload).map_err(unreadable)? {
@@ -176,7 +207,7 @@ fn open(path: &Path, workload: Workload) -> io::Result<Option<OwnedFd>> {
     match lookup::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
         // It may be another file by now, which a look inside must not wait for.
         Ok(file) => Ok((file_type(&file)? == FileType::RegularFile).then_some(file)),
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if workload != Workload::Wasm => Ok(None),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if !workload.requires_wasm() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -13,8 +13,8 @@
 //!    │ ◀─────────────────────────────────── RunHooks ─ │   where prestart or createRuntime hooks are
 //!    │ (runs them in the runtime's namespaces)         │ waits
 //!    │ ── HooksDone ────────────────────────────────▶ │ createContainer hooks, pivot, confinement
-//!    │ ◀────────────────────────────────── Module+fd ─ │   where the entry point is Wasm
-//!    │ (compiled code, from the cache or made now)     │ waits
+//!    │ ◀────────────────────────────────── Module+fd ─ │   where the entry point is Wasm; for each file of an
+//!    │ (compiled code, from the cache or made now)     │   application, of which there are not too many; waits
 //!    │ ── Code+fd ──────────────────────────────────▶ │
 //!    │ ◀──────────────────────────────── Listener+fd ─ │   where seccomp notifies
 //!    │ ◀────────────────────────────────────── Ready ─ │ waits
@@ -39,7 +39,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::workload::wasm::{Build, GuestKind};
+use crate::workload::wasm::{Build, GuestKind, World};
 
 /// One word of the conversation.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,10 +61,12 @@ pub enum Message {
     Procfs,
     /// With the master of the container's terminal.
     Console,
-    /// With the entry point's file. `name` is as the guest's argv has it.
+    /// With the entry point's file, or that of an application's component. `name` is as the guest's argv has it, or
+    /// the component with its file.
     Module {
         name: String,
         export: Option<String>,
+        world: World,
     },
     /// With the compiled code.
     Code {

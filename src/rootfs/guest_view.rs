@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::mask::empty_directory;
 use super::mount::is_proc;
@@ -53,6 +53,35 @@ pub fn enter_guest_view(proc_self: BorrowedFd<'_>) -> Result<OwnedFd, RootfsErro
     rustix::process::fchdir(&root).map_err(|error| fail("enter the guest's view")(error.into()))?;
     rustix::process::chroot(".").map_err(|error| fail("make the guest's view the root")(error.into()))?;
     Ok(view)
+}
+
+/// Makes an empty directory in memory that is nowhere among the container's files and that only this user can write.
+/// What is put there counts as the container's memory. Needs CAP_SYS_ADMIN.
+pub fn make_directory(uid: u32, gid: u32) -> Result<OwnedFd, RootfsError> {
+    let make = || -> io::Result<OwnedFd> {
+        let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (key, value) in [
+            ("mode", "0700"),
+            ("uid", &uid.to_string()),
+            ("gid", &gid.to_string()),
+        ] {
+            rustix::mount::fsconfig_set_string(&context, key, value)?;
+        }
+        rustix::mount::fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        Ok(rustix::mount::fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            attributes,
+        )?)
+    };
+    make().map_err(|source| RootfsError::Root {
+        path: PathBuf::from("/"),
+        action: "make a directory for the files of an application",
+        source,
+    })
 }
 
 fn cover_procfs(proc_self: BorrowedFd<'_>, root: BorrowedFd<'_>) -> io::Result<()> {

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 pub use again::protect_again;
-pub use guest_view::enter_guest_view;
+pub use guest_view::{enter_guest_view, make_directory};
 pub use host_root::HostRoot;
 pub use mount::MapIds;
 pub use source::{Sources, map_ids};

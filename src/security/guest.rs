@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::SecurityError;
@@ -56,8 +56,8 @@ pub fn capabilities(granted: &Capabilities, root: bool, hooks: bool) -> Capabili
 }
 
 /// Puts the calling thread, which must have no_new_privs, under Landlock for good: files are reached below the
-/// present root only, besides `code`, which may be opened anew for reading; no device is made or commanded, no
-/// mount changed, and nothing executed (but `hooks`, see [`capabilities`]); no process outside is signalled or
+/// present root only, besides `code`, which may be opened anew for reading, and below `directory`; no device is made
+/// or commanded, no mount changed, and nothing executed (but `hooks`, see [`capabilities`]); no process outside is signalled or
 /// traced, and no abstract socket outside is reached.
 ///
 /// Does as much of this as the kernel knows, and nothing on those before Linux 5.19: their Landlock refuses to
@@ -68,8 +68,12 @@ pub fn capabilities(granted: &Capabilities, root: bool, hooks: bool) -> Capabili
 ///
 /// # Errors
 /// A kernel that has Landlock and does not do it.
-pub fn landlock(hooks: bool, code: BorrowedFd<'_>) -> Result<(), SecurityError> {
-    restrict(hooks, code)
+pub fn landlock(
+    hooks: bool,
+    code: &[BorrowedFd<'_>],
+    directory: Option<BorrowedFd<'_>>,
+) -> Result<(), SecurityError> {
+    restrict(hooks, code, directory)
         .map(drop)
         .map_err(|error| SecurityError::Step {
             step: "confine the guest's process by Landlock",
@@ -77,29 +81,53 @@ pub fn landlock(hooks: bool, code: BorrowedFd<'_>) -> Result<(), SecurityError> 
         })
 }
 
+type Refused = Box<dyn std::error::Error + Send + Sync>;
+
 fn restrict(
     hooks: bool,
-    code: BorrowedFd<'_>,
-) -> Result<RulesetStatus, Box<dyn std::error::Error + Send + Sync>> {
-    let readable = PathBeneath::new(code, AccessFs::ReadFile);
-    let rules = match rules(hooks, PathFd::new("/")?)?.add_rule(readable) {
-        Ok(rules) => rules,
-        // A file in memory has no path: the kernel takes no rule for it (EBADFD), and needs none.
-        Err(_) => rules(hooks, PathFd::new("/")?)?,
-    };
-    Ok(rules.restrict_self()?.ruleset)
+    code: &[BorrowedFd<'_>],
+    directory: Option<BorrowedFd<'_>>,
+) -> Result<RulesetStatus, Refused> {
+    let mut readable = code.to_vec();
+    loop {
+        let mut rules = rules(hooks, PathFd::new("/")?)?;
+        if let Some(directory) = directory {
+            rules = rules.add_rule(PathBeneath::new(directory, allowed(hooks)))?;
+        }
+        match with_readable(rules, &readable) {
+            Ok(rules) => return Ok(rules.restrict_self()?.ruleset),
+            // A file in memory has no path: the kernel takes no rule for it (EBADFD), and needs none.
+            Err(refused) => {
+                readable.remove(refused);
+            }
+        }
+    }
+}
+
+/// The rules with one for each file; or which file has none, and then all rules are gone.
+fn with_readable(mut rules: RulesetCreated, code: &[BorrowedFd<'_>]) -> Result<RulesetCreated, usize> {
+    for (at, file) in code.iter().enumerate() {
+        let rule = PathBeneath::new(*file, AccessFs::ReadFile);
+        rules = rules.add_rule(rule).map_err(|_| at)?;
+    }
+    Ok(rules)
 }
 
 /// The kernel's rights that existed when this was written; those of later kernels are not restricted before
 /// somebody has looked at what they mean for guests.
 const KNOWN: ABI = ABI::V6;
 
-fn rules(hooks: bool, root: PathFd) -> Result<landlock::RulesetCreated, RulesetError> {
+/// What may be done below the present root.
+fn allowed(hooks: bool) -> BitFlags<AccessFs> {
     let forbidden = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
     let mut allowed = AccessFs::from_all(KNOWN) & !forbidden;
     if !hooks {
         allowed.remove(AccessFs::Execute);
     }
+    allowed
+}
+
+fn rules(hooks: bool, root: PathFd) -> Result<RulesetCreated, RulesetError> {
     Ruleset::default()
         // Without this right there is to be no rule at all.
         .set_compatibility(CompatLevel::SoftRequirement)
@@ -108,7 +136,7 @@ fn rules(hooks: bool, root: PathFd) -> Result<landlock::RulesetCreated, RulesetE
         .handle_access(AccessFs::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
         .create()?
-        .add_rule(PathBeneath::new(root, allowed))
+        .add_rule(PathBeneath::new(root, allowed(hooks)))
 }
 
 #[cfg(test)]
@@ -182,7 +210,7 @@ mod tests {
             let body = || {
                 crate::security::no_new_privileges().expect("set");
                 let code = std::fs::File::open("/dev/null").expect("opened");
-                match restrict(hooks, code.as_fd()).expect("a kernel that does what it says") {
+                match restrict(hooks, &[code.as_fd()], None).expect("a kernel that does what it says") {
                     RulesetStatus::NotEnforced => eprintln!("skipped: this kernel has no Landlock"),
                     _ => test(),
                 }

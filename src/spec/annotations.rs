@@ -34,7 +34,8 @@ const SANDBOX_IDS: [&str; 2] = ["io.kubernetes.cri.sandbox-id", "io.kubernetes.c
 /// All of the above but the last: how a container is run. What a guest is given besides: [`guest_options::ALL`].
 pub const ALL: [&str; 3] = [VARIANT, WORKLOAD, HANDLER];
 
-/// The values of [`HANDLER`] that mean Wasm: crun's handlers, the names of engines and of shims.
+/// The values of [`HANDLER`] that mean Wasm: crun's handlers, the names of engines and of shims. `spin` and `slight`
+/// also say which of the two applications an image is that has the manifests of both.
 pub const WASM_HANDLERS: [&str; 10] = [
     "wasm", "wasmtime", "wasmedge", "wasmer", "wamr", "wws", "spin", "slight", "lunatic", "wasi",
 ];
@@ -50,8 +51,19 @@ pub enum Workload {
     DetectByName,
     /// Wasm or an error (`run.oci.handler=wasm`, `module.wasm.image/variant=compat`, argv0 `wrun-wasm`).
     Wasm,
+    /// As [`Self::Wasm`], and of the applications only Spin's (`run.oci.handler=spin`).
+    Spin,
+    /// As [`Self::Wasm`], and of the applications only SpiderLightning's (`run.oci.handler=slight`).
+    Slight,
     /// Never Wasm (`org.wrun.workload=native`).
     Native,
+}
+
+impl Workload {
+    /// Whether anything but Wasm is an error.
+    pub const fn requires_wasm(self) -> bool {
+        matches!(self, Self::Wasm | Self::Spin | Self::Slight)
+    }
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -113,6 +125,8 @@ pub fn workload(
     // All are looked at, so that a typo is an error also where another annotation wins.
     let handler = match annotations.get(HANDLER).map(String::as_str) {
         None | Some("") => None,
+        Some("spin") => Some(Workload::Spin),
+        Some("slight") => Some(Workload::Slight),
         Some(name) if WASM_HANDLERS.contains(&name) => Some(Workload::Wasm),
         Some(other) if chosen.is_none() => {
             return Err(AnnotationError::Handler {
@@ -132,7 +146,8 @@ pub fn workload(
         Some(_) => None,
     };
     if wasm_required {
-        return Ok(Workload::Wasm);
+        let application = handler.filter(|it| matches!(it, Workload::Spin | Workload::Slight));
+        return Ok(application.unwrap_or(Workload::Wasm));
     }
     Ok(chosen.or(handler).or(variant).unwrap_or(Workload::Detect))
 }
@@ -166,6 +181,8 @@ mod tests {
     #[test]
     fn each_value_is_known() {
         assert_eq!(decide(&[(HANDLER, "wasmedge")]).unwrap(), Workload::Wasm);
+        assert_eq!(decide(&[(HANDLER, "spin")]).unwrap(), Workload::Spin);
+        assert_eq!(decide(&[(HANDLER, "slight")]).unwrap(), Workload::Slight);
         assert_eq!(decide(&[(VARIANT, "compat")]).unwrap(), Workload::Wasm);
         assert_eq!(
             decide(&[(VARIANT, "wasm-smart")]).unwrap(),
@@ -230,6 +247,8 @@ mod tests {
     fn wrun_wasm_requires_wasm() {
         let annotations = BTreeMap::from([(VARIANT.to_owned(), "compat-smart".to_owned())]);
         assert_eq!(workload(&annotations, true).unwrap(), Workload::Wasm);
+        let annotations = BTreeMap::from([(HANDLER.to_owned(), "spin".to_owned())]);
+        assert_eq!(workload(&annotations, true).unwrap(), Workload::Spin);
         let annotations = BTreeMap::from([(WORKLOAD.to_owned(), "native".to_owned())]);
         assert_eq!(workload(&annotations, true), Err(AnnotationError::NativeAsWasm));
     }

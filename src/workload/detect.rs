@@ -1,4 +1,16 @@
 //! Recognises what an entry point is from its first bytes, and decides how it is run. Pure: reads no file.
+//!
+//! Some images hold an application instead of a program: several Wasm files, and a manifest at the root that says what
+//! they are for. Their entry point is a placeholder, most often `/`. [`application`] is the rule by which they are
+//! told:
+//!
+//! | what is at the entry point | with `/spin.toml` | with `/slightfile.toml` and `/app.wasm` |
+//! |---|---|---|
+//! | a directory, nothing, or Wasm | a Spin application | a SpiderLightning application |
+//! | anything else | the program that it is | the program that it is |
+//!
+//! Where both manifests are there it is a Spin application, unless `run.oci.handler` is `slight`; that annotation, or
+//! its value `spin`, also keeps the other manifest from being looked for at all.
 
 use super::WorkloadError;
 use crate::plan::Workload;
@@ -53,6 +65,56 @@ pub enum Choice {
     Wasm,
 }
 
+/// An application: what its manifest names is run, in the place of the entry point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Application {
+    Spin,
+    /// SpiderLightning.
+    Slight,
+}
+
+impl Application {
+    /// What must be at the root of its image; the manifest comes first.
+    pub const fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Spin => &["/spin.toml"],
+            Self::Slight => &["/slightfile.toml", "/app.wasm"],
+        }
+    }
+
+    /// Where its manifest is.
+    pub const fn manifest(self) -> &'static str {
+        self.files()[0]
+    }
+}
+
+/// What is at the entry point, as far as an application's rule asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Nothing,
+    Directory,
+    Wasm,
+    /// A program, or something that cannot be looked at.
+    Other,
+}
+
+/// Which application the image is, by the rule above; `is_there` tells whether a file is at the root.
+pub fn application(workload: Workload, place: Place, is_there: impl Fn(&str) -> bool) -> Option<Application> {
+    let candidates: &[Application] = match workload {
+        Workload::Native => &[],
+        Workload::Spin => &[Application::Spin],
+        Workload::Slight => &[Application::Slight],
+        Workload::Detect | Workload::DetectByName | Workload::Wasm => {
+            &[Application::Spin, Application::Slight]
+        }
+    };
+    let has = |application: &&Application| application.files().iter().all(|file| is_there(file));
+    match place {
+        Place::Other => None,
+        Place::Nothing | Place::Directory | Place::Wasm => candidates.iter().find(has).copied(),
+    }
+}
+
 /// Tells the format from the first bytes (up to [`HEAD`]) and the file's name.
 pub fn detect(head: &[u8], name: &str) -> Format {
     match head {
@@ -79,13 +141,13 @@ pub fn choose(workload: Workload, format: Format, name: &str) -> Result<Choice, 
     };
     match (workload, format) {
         (Workload::Native, _) => Ok(Choice::Native),
-        (Workload::Detect | Workload::Wasm, Format::Precompiled) => Err(precompiled()),
         (Workload::DetectByName, Format::Precompiled) if is_wasm_name(name) => Err(precompiled()),
         (Workload::DetectByName, format) if format.is_wasm() && is_wasm_name(name) => Ok(Choice::Wasm),
         (Workload::DetectByName, _) => Ok(Choice::Native),
+        (_, Format::Precompiled) => Err(precompiled()),
         (_, format) if format.is_wasm() => Ok(Choice::Wasm),
         (Workload::Detect, _) => Ok(Choice::Native),
-        (Workload::Wasm, format) => Err(WorkloadError::NotWasm {
+        (Workload::Wasm | Workload::Spin | Workload::Slight, format) => Err(WorkloadError::NotWasm {
             path: name.to_owned(),
             found: format.describe(),
         }),
@@ -154,14 +216,16 @@ mod tests {
         assert_eq!(ok(DetectByName, Format::WasmModule, "/app.wasm"), Choice::Wasm);
         assert_eq!(ok(DetectByName, Format::Elf, "/app.wasm"), Choice::Native);
         assert_eq!(ok(DetectByName, Format::Precompiled, "/app"), Choice::Native);
-        assert_eq!(ok(Wasm, Format::WasmComponent, "/app"), Choice::Wasm);
+        for required in [Wasm, Workload::Spin, Workload::Slight] {
+            assert_eq!(ok(required, Format::WasmComponent, "/app"), Choice::Wasm);
+        }
         assert_eq!(ok(Native, Format::WasmModule, "/app.wasm"), Choice::Native);
         assert_eq!(ok(Native, Format::Precompiled, "/app.wasm"), Choice::Native);
     }
 
     #[test]
     fn refusals_name_the_file() {
-        for workload in [Workload::Detect, Workload::Wasm] {
+        for workload in [Workload::Detect, Workload::Wasm, Workload::Spin, Workload::Slight] {
             let error = choose(workload, Format::Precompiled, "/app.cwasm").expect_err("refused");
             assert!(
                 matches!(&error, WorkloadError::Precompiled { path } if path == "/app.cwasm"),
@@ -175,6 +239,32 @@ mod tests {
             error.to_string().contains("/bin/true") && error.to_string().contains("ELF"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_application_is_told_by_its_manifest_where_nothing_native_is_the_entry() {
+        const SPIN: &[&str] = &["/spin.toml"];
+        const SLIGHT: &[&str] = &["/slightfile.toml", "/app.wasm"];
+        const BOTH: &[&str] = &["/spin.toml", "/slightfile.toml", "/app.wasm"];
+        let of = |workload, place, files: &[&str]| application(workload, place, |file| files.contains(&file));
+        for workload in [Workload::Detect, Workload::DetectByName, Workload::Wasm] {
+            for place in [Place::Nothing, Place::Directory, Place::Wasm] {
+                assert_eq!(of(workload, place, SPIN), Some(Application::Spin));
+                assert_eq!(of(workload, place, SLIGHT), Some(Application::Slight));
+                assert_eq!(of(workload, place, BOTH), Some(Application::Spin));
+                assert_eq!(of(workload, place, &["/slightfile.toml"]), None);
+                assert_eq!(of(workload, place, &[]), None);
+            }
+            assert_eq!(of(workload, Place::Other, BOTH), None);
+        }
+        assert_eq!(of(Workload::Native, Place::Directory, BOTH), None);
+        assert_eq!(
+            of(Workload::Slight, Place::Directory, BOTH),
+            Some(Application::Slight)
+        );
+        assert_eq!(of(Workload::Slight, Place::Directory, SPIN), None);
+        assert_eq!(of(Workload::Spin, Place::Wasm, SLIGHT), None);
+        assert_eq!(of(Workload::Spin, Place::Other, SPIN), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::super::{Invocation, log::Log, write_stdout};
 use super::{open, open_cache};
 use crate::plan::{GuestOptions, Workload};
 use crate::workload::detect;
-use crate::workload::wasm::{self, Cache, Confine, Provided, Request};
+use crate::workload::wasm::{self, Cache, Confine, Provided, Request, World};
 
 /// Compile WebAssembly into the cache, ahead of its first start.
 ///
@@ -59,6 +59,7 @@ impl Compile {
         let request = Request {
             name: &name,
             export: self.export.as_deref(),
+            world: World::Wasi,
             options: &options,
         };
         let provided = wasm::provide(file, &request, Ok(cache), &Confine::outside_containers())?;

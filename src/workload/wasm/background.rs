@@ -115,7 +115,7 @@ impl Later {
             Source::Input(input) => input.read(),
         };
         let started = bytes.and_then(|bytes| {
-            if self.key != Key::new(&blake3::hash(&bytes), request.export, build) {
+            if self.key != Key::new(&blake3::hash(&bytes), request.purpose(), build) {
                 // The file has changed since it was known by its stamp or its hash; so will its key.
                 return Ok(false);
             }

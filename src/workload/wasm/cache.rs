@@ -25,7 +25,7 @@ use rustix::mount::OpenTreeFlags;
 use super::engine::{Build, Tier};
 use super::entry::{self, About};
 use super::input::Input;
-use super::key::Key;
+use super::key::{Key, Purpose};
 use super::record::{self, Stamp};
 use crate::plan::mounts::Attributes;
 use crate::sys::mount::{MountAttr, mount_setattr};
@@ -268,8 +268,8 @@ impl Cache {
     }
 
     /// The key of a large entry point that was seen before, by its stamp.
-    pub fn recall(&self, input: &Input, export: Option<&str>, build: Build) -> Option<Key> {
-        self.read_note(&self.note_name(input, export, build)?)
+    pub fn recall(&self, input: &Input, purpose: Purpose<'_>, build: Build) -> Option<Key> {
+        self.read_note(&self.note_name(input, purpose, build)?)
     }
 
     /// The key in a note; `None` where it holds none.
@@ -283,21 +283,21 @@ impl Cache {
     }
 
     /// Notes the key for [`Self::recall`], where the file can be known again.
-    pub fn remember(&self, input: &Input, export: Option<&str>, build: Build, key: &Key) {
-        if let Some(name) = self.note_name(input, export, build)
+    pub fn remember(&self, input: &Input, purpose: Purpose<'_>, build: Build, key: &Key) {
+        if let Some(name) = self.note_name(input, purpose, build)
             && !self.exists(&name)
         {
             self.note(&name, key.to_hex().as_bytes());
         }
     }
 
-    fn note_name(&self, input: &Input, export: Option<&str>, build: Build) -> Option<String> {
+    fn note_name(&self, input: &Input, purpose: Purpose<'_>, build: Build) -> Option<String> {
         let metadata = input.metadata();
         if metadata.size() < STAMPED_SIZE {
             return None;
         }
         let stamp = record::recognise(input.file(), metadata, self.boot.as_ref()?)?;
-        Some(Key::new(&blake3::hash(stamp.bytes()), export, build).file("file"))
+        Some(Key::new(&blake3::hash(stamp.bytes()), purpose, build).file("file"))
     }
 
     /// Removes quickly compiled code that optimised code has taken the place of. Where it cannot be removed it

@@ -15,9 +15,10 @@ use wasmtime::{Engine, Module};
 use wasmtime_wasi::WasiCtx;
 
 use super::engine::Build;
+use super::key::Purpose;
 use super::kinds::{self, GuestKind, Refusal, Surroundings, Way};
 use super::limits::Limits;
-use super::{Confine, Request, WasmError, confine, engine, proposals, threads};
+use super::{Confine, Request, WasmError, World, confine, engine, proposals, threads};
 use crate::sys::fork;
 
 /// Most bytes of a verdict: a pipe holds as much, so the compiler never waits for its reader.
@@ -50,7 +51,8 @@ pub fn compile(
     build: Build,
     confine: &Confine<'_>,
 ) -> Result<Compiled, WasmError> {
-    let Request { name, export, .. } = *request;
+    let name = request.name;
+    let purpose = request.purpose();
     let start_error = |step| {
         move |source: io::Error| WasmError::Confine {
             path: name.to_owned(),
@@ -65,7 +67,7 @@ pub fn compile(
         .map_err(start_error("making its pipe"))
         .map(|(r, w)| (OwnedFd::from(r), OwnedFd::from(w)))?;
     let parent = nix::unistd::getpid();
-    let child = fork::run_in_child(|| in_child(bytes, export, build, confine, parent, &output, &writer))
+    let child = fork::run_in_child(|| in_child(bytes, purpose, build, confine, parent, &output, &writer))
         .map_err(start_error("forking"))?;
     drop(writer);
     let mut text = Vec::new();
@@ -127,7 +129,7 @@ fn conclude(
 /// The whole life of the compiler's process.
 fn in_child(
     bytes: &[u8],
-    export: Option<&str>,
+    purpose: Purpose<'_>,
     build: Build,
     ties: &Confine<'_>,
     parent: Pid,
@@ -135,7 +137,7 @@ fn in_child(
     verdict: &OwnedFd,
 ) -> u8 {
     let result = prepare(build, ties, parent, output, verdict).and_then(|tools| {
-        let (code, kind) = match translate(bytes, export, tools) {
+        let (code, kind) = match translate(bytes, purpose, tools) {
             Ok(done) => done,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
@@ -231,22 +233,43 @@ fn can_start_threads() -> bool {
 }
 
 /// Decides what kind of guest it is, and compiles it.
-fn translate(bytes: &[u8], export: Option<&str>, tools: Tools) -> Result<(Vec<u8>, GuestKind), Refusal> {
-    let Tools { engine, host } = tools;
+fn translate(bytes: &[u8], purpose: Purpose<'_>, tools: Tools) -> Result<(Vec<u8>, GuestKind), Refusal> {
     let binary = kinds::binary(bytes)?;
-    let invalid = |error: wasmtime::Error| {
-        proposals::explain(&binary).unwrap_or_else(|| Refusal::invalid(format_args!("{error:#}")))
-    };
-    let failed = |error: wasmtime::Error| Refusal::Engine {
-        reason: format!("{error:#}"),
-    };
-    let shape = kinds::read::read(&binary).map_err(Refusal::invalid)?;
+    match purpose.world {
+        World::Wasi => translate_guest(&binary, purpose.export, tools),
+        #[cfg(feature = "spin")]
+        World::Spin => super::spin::translate(&binary, &tools.engine),
+        world => Err(Refusal::World {
+            world: world.name().to_owned(),
+        }),
+    }
+}
+
+/// What the engine says of a binary that it does not take.
+pub fn not_taken(binary: &[u8], error: &wasmtime::Error) -> Refusal {
+    proposals::explain(binary).unwrap_or_else(|| Refusal::invalid(format_args!("{error:#}")))
+}
+
+/// What is wrong where the engine could not do what it always can.
+pub fn failed(error: wasmtime::Error) -> Refusal {
+    let reason = format!("{error:#}");
+    Refusal::Engine { reason }
+}
+
+fn translate_guest(
+    binary: &[u8],
+    export: Option<&str>,
+    tools: Tools,
+) -> Result<(Vec<u8>, GuestKind), Refusal> {
+    let Tools { engine, host } = tools;
+    let invalid = |error: wasmtime::Error| not_taken(binary, &error);
+    let shape = kinds::read::read(binary).map_err(Refusal::invalid)?;
     // Before the work of compiling, which would be for nothing.
     let way = kinds::decide(&shape, export)?;
-    let component = || Component::from_binary(&engine, &binary).map_err(invalid);
+    let component = || Component::from_binary(&engine, binary).map_err(invalid);
     let (code, kind) = match way {
         Way::Core { entry } => {
-            let module = Module::from_binary(&engine, &binary).map_err(invalid)?;
+            let module = Module::from_binary(&engine, binary).map_err(invalid)?;
             let kind = kinds::core::examine(&engine, &module, entry, host)?;
             (module.serialize(), kind)
         }

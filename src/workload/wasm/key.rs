@@ -1,6 +1,15 @@
 //! The name under which compiled code is kept: what was compiled, for which engine, CPU and entry.
 
 use super::engine::{self, Build, Tier};
+use super::kinds::World;
+
+/// What code is made for, besides the bytes that it is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purpose<'a> {
+    /// The function asked for by `file.wasm#function`.
+    pub export: Option<&'a str>,
+    pub world: World,
+}
 
 /// The name of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -8,7 +17,7 @@ pub struct Key(blake3::Hash);
 
 impl Key {
     /// The key of the optimised code. `content` is the hash of the entry point's bytes.
-    pub fn new(content: &blake3::Hash, export: Option<&str>, build: Build) -> Self {
+    pub fn new(content: &blake3::Hash, purpose: Purpose<'_>, build: Build) -> Self {
         let build = Build {
             tier: Tier::Optimized,
             ..build
@@ -20,8 +29,13 @@ impl Key {
         };
         part(content.as_bytes());
         part(engine::identity(build).as_bytes());
-        if let Some(export) = export {
+        if let Some(export) = purpose.export {
             part(export.as_bytes());
+        }
+        // The same bytes are examined by other rules there, and may be made into a component first.
+        if purpose.world != World::Wasi {
+            part(b"");
+            part(purpose.world.name().as_bytes());
         }
         Self(hasher.finalize())
     }
@@ -66,23 +80,30 @@ mod tests {
     #[test]
     fn a_key_depends_on_content_and_export() {
         let (one, two) = (blake3::hash(b"one"), blake3::hash(b"two"));
-        let key = |content, export| Key::new(content, export, Build::default()).to_hex();
+        let key = |content, export| {
+            let world = World::Wasi;
+            Key::new(content, Purpose { export, world }, Build::default()).to_hex()
+        };
         assert_eq!(key(&one, None), key(&one, None));
         assert_ne!(key(&one, None), key(&two, None));
         assert_ne!(key(&one, None), key(&one, Some("run")));
         assert_ne!(key(&one, Some("run")), key(&one, Some("walk")));
+        let within = |world| Key::new(&one, Purpose { export: None, world }, Build::default()).to_hex();
+        assert_eq!(within(World::Wasi), key(&one, None));
+        assert_ne!(within(World::Wasi), within(World::Spin));
+        assert_ne!(within(World::Spin), within(World::Slight));
     }
 
     #[test]
     fn quickly_compiled_code_has_a_name_of_its_own() {
-        let key = Key::new(&blake3::hash(b"x"), None, Build::default());
+        let key = Key::new(&blake3::hash(b"x"), Purpose::default(), Build::default());
         assert!(key.provisional() != key && key.provisional() == key.provisional());
         assert!(key.provisional().provisional() != key);
     }
 
     #[test]
     fn a_key_survives_being_written_down() {
-        let key = Key::new(&blake3::hash(b"x"), None, Build::default());
+        let key = Key::new(&blake3::hash(b"x"), Purpose::default(), Build::default());
         assert!(Key::from_hex(&key.to_hex()) == Some(key));
         assert!(Key::from_hex("no key").is_none());
         assert_eq!(key.file("code"), format!("{}.code", key.to_hex()));

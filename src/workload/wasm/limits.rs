@@ -17,6 +17,8 @@ pub struct Limits {
     budget: Arc<Budget>,
     /// Bytes that this store has of it.
     held: usize,
+    /// Bytes that this store may have at most, whatever is left of the budget.
+    each: Option<usize>,
     fuel: Option<u64>,
 }
 
@@ -78,8 +80,16 @@ impl Limits {
                 refused: OnceLock::new(),
             }),
             held: 0,
+            each: None,
             fuel: options.fuel,
         }
+    }
+
+    /// The same, where no store may have more than so many bytes.
+    #[must_use]
+    pub fn at_most_each(mut self, bytes: Option<usize>) -> Self {
+        self.each = bytes;
+        self
     }
 
     /// No limits.
@@ -92,6 +102,7 @@ impl Limits {
         Self {
             budget: Arc::clone(&self.budget),
             held: 0,
+            each: self.each,
             fuel: self.fuel,
         }
     }
@@ -129,7 +140,12 @@ impl Limits {
     /// had no memory) is not given back before the store ends: the engine also tells of failures that it has not
     /// asked about, so that a guest could have memory that it keeps given back.
     fn take(&mut self, asked: usize) -> bool {
+        let holds = self.held.saturating_add(asked);
+        if self.each.is_some_and(|each| holds > each) {
+            return false;
+        }
         let Some(Bounds { limit, usable }) = self.budget.bounds else {
+            self.held = holds;
             return true;
         };
         let fits = |used: usize| used.checked_add(asked).filter(|sum| *sum <= usable);
@@ -139,7 +155,7 @@ impl Limits {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
         {
             Ok(_) => {
-                self.held += asked;
+                self.held = holds;
                 true
             }
             Err(used) => {
@@ -165,7 +181,9 @@ pub const fn usable(limit: u64) -> u64 {
 impl Drop for Limits {
     /// A store's memory goes with it.
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
+        if self.budget.bounds.is_some() {
+            self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
+        }
     }
 }
 
@@ -243,6 +261,18 @@ mod tests {
         assert!(!limits.memory_growing(0, 2 * MIB, Some(MIB)).expect("said"));
         assert_eq!(limits.shortage(), None);
         assert!(limits.memory_growing(0, 60 * MIB, None).expect("said"));
+    }
+
+    #[test]
+    fn one_store_may_be_held_to_less() {
+        let first = limits(64 << 20).at_most_each(Some(MIB));
+        let (mut second, mut third) = (first.another(), first.another());
+        assert!(second.memory_growing(0, MIB, None).expect("said"));
+        assert!(!second.memory_growing(MIB, MIB + 1, None).expect("said"));
+        assert!(third.memory_growing(0, MIB, None).expect("said"));
+        let mut alone = Limits::none().at_most_each(Some(MIB));
+        assert!(alone.memory_growing(0, MIB, None).expect("said"));
+        assert!(!alone.table_growing(0, 1, None).expect("said"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! opens the entry point ── its fd ──> provide: cache ─ hit ──────────────┐
 //!                                        └─ miss ─> compiler, confined   │
 //! load, run      <── fd of compiled code, GuestKind ──┴── into the cache ┘
+//!                     once for each file of an application
 //!                                     background: where that code was compiled quickly, a process that is
 //!                                     left behind has the compiler make optimised code for the next start
 //! ```
@@ -13,6 +14,7 @@
 //! Nothing from an image is ever taken as compiled code, and bytes from an image are parsed only in the
 //! confined compiler and, once compiled, in the container itself.
 
+pub mod application;
 mod background;
 pub mod cache;
 mod compile;
@@ -33,6 +35,8 @@ mod provide;
 mod record;
 pub mod run;
 mod sockets;
+#[cfg(feature = "spin")]
+pub mod spin;
 mod stdio;
 mod survey;
 mod threads;
@@ -47,9 +51,10 @@ pub use background::{Later, Ties};
 pub use cache::{Cache, CacheError};
 pub use engine::{Build, Tier};
 pub use evict::{Bounds, Freed};
-pub use kinds::{GuestKind, Missing, Refusal, Wasi};
+use key::Purpose;
+pub use kinds::{GuestKind, Missing, Refusal, Wasi, World};
 pub use provide::provide;
-pub use run::{Guest, Loaded, load, run};
+pub use run::{Code, Guest, Loaded, Work, load, run};
 pub use survey::Entry;
 pub use verify::{Finding, Verified};
 
@@ -125,10 +130,18 @@ pub struct Request<'a> {
     pub name: &'a str,
     /// The function asked for by `file.wasm#function`.
     pub export: Option<&'a str>,
+    pub world: World,
     pub options: &'a GuestOptions,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn purpose(&self) -> Purpose<'a> {
+        Purpose {
+            export: self.export,
+            world: self.world,
+        }
+    }
+
     fn build(&self) -> Build {
         Build {
             fuel: self.options.fuel.is_some(),

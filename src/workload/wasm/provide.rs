@@ -45,7 +45,11 @@ pub fn provide(
         Err(trouble) => without_cache(&input, request, confine, trouble),
         Ok(cache) => provide_through(cache, input, request, confine),
     }?;
-    if matches!(provided.kind, GuestKind::Http { .. }) && request.options.core_dump.is_some() {
+    let serves = !matches!(
+        provided.kind,
+        GuestKind::CorePreview1 { .. } | GuestKind::Command { .. } | GuestKind::ComponentFunction { .. }
+    );
+    if serves && request.options.core_dump.is_some() {
         let path = name.to_owned();
         return Err(WasmError::CoreDumpOfService { path });
     }
@@ -70,15 +74,15 @@ fn provide_through(
     request: &Request<'_>,
     confine: &Confine<'_>,
 ) -> Result<Provided, WasmError> {
-    let (export, build) = (request.export, request.build());
+    let (purpose, build) = (request.purpose(), request.build());
     let tiers = tiers(&input, request);
-    let key = match cache.recall(&input, export, build) {
+    let key = match cache.recall(&input, purpose, build) {
         Some(key) => key,
-        None => Key::new(&input.hash()?, export, build),
+        None => Key::new(&input.hash()?, purpose, build),
     };
     match find(&cache, &key, tiers) {
         Ok(Some(found)) => {
-            cache.remember(&input, export, build, &key);
+            cache.remember(&input, purpose, build, &key);
             return Ok(found.provided(cache, key, input));
         }
         Ok(None) => {}
@@ -100,7 +104,7 @@ fn provide_through(
     }
     let bytes = input.read()?;
     // Of these very bytes: the file may have changed since it was hashed.
-    let key = Key::new(&blake3::hash(&bytes), export, build);
+    let key = Key::new(&blake3::hash(&bytes), purpose, build);
     let (compiled, build) = compile_first(&bytes, request, tiers, confine)?;
     let about = About::new(compiled.kind.clone(), build);
     let code = match cache.insert(&key.of(build.tier), &compiled.code, compiled.length, &about) {

@@ -10,8 +10,10 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
+use super::application::{self, Application};
 use super::core_dump::Wanted;
 use super::engine::Build;
+use super::kinds::wasi::MakeContext;
 use super::kinds::{self, GuestKind, Surroundings, http};
 use super::limits::{Limits, usable};
 use super::verdict::{self, Circumstances};
@@ -36,15 +38,46 @@ pub struct Guest {
     pub options: GuestOptions,
 }
 
-/// A guest that is loaded, and only needs to be entered.
-pub struct Loaded {
-    engine: Engine,
-    code: Code,
+/// Compiled code, as the parent has given it.
+#[derive(Debug)]
+pub struct Code {
+    pub file: OwnedFd,
+    pub kind: GuestKind,
+    /// What the engine must be made for.
+    pub build: Build,
 }
 
-enum Code {
-    Service(Component, kinds::Wasi, http::Limits),
-    Alone(Alone),
+/// What a container's process runs.
+pub enum Work {
+    Guest(Code),
+    /// With the code of its components, in its order.
+    Application(Application, Vec<Code>),
+}
+
+impl Work {
+    pub fn codes(&self) -> &[Code] {
+        match self {
+            Self::Guest(code) => std::slice::from_ref(code),
+            Self::Application(_, codes) => codes,
+        }
+    }
+
+    /// A directory apart from the container's root that it takes files from.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Guest(_) => None,
+            Self::Application(application, _) => application.directory(),
+        }
+    }
+}
+
+/// What is loaded, and only needs to be entered.
+pub struct Loaded(Task);
+
+enum Task {
+    Service(Engine, Component, kinds::Wasi, http::Limits),
+    Alone(Engine, Alone),
+    Application(application::Loaded),
 }
 
 /// A guest that has the process to itself.
@@ -60,68 +93,77 @@ enum Alone {
 
 /// Maps the compiled code. Needs nothing of the container's file system. `proc_self` is our own directory in a
 /// procfs that is not the container's; no guest may run while it is open.
-pub fn load(
-    code: OwnedFd,
-    kind: &GuestKind,
-    build: Build,
-    guest: &Guest,
-    proc_self: BorrowedFd<'_>,
-) -> wasmtime::Result<Loaded> {
-    let engine = match kind {
-        GuestKind::Http { wasi, size } => {
-            let limits = service_limits(guest, *wasi, *size)?;
-            engine::serving_engine(build, *wasi, limits, *size, &guest.options)?
-        }
-        _ => engine::runtime_engine(build, &guest.options)?,
-    };
-    // `provide` hands out nothing but verified entries and sealed copies of what our compiler wrote.
-    let trusted = TrustedCode::vouch(code);
-    let copied = guest.options.perf_map;
-    let component = |trusted| {
-        if copied {
-            wasm_code::copy_component(&engine, trusted)
-        } else {
-            wasm_code::load_component(&engine, trusted, proc_self)
+pub fn load(work: Work, guest: &Guest, proc_self: BorrowedFd<'_>) -> wasmtime::Result<Loaded> {
+    let task = match work {
+        Work::Guest(code) => load_guest(code, guest, proc_self)?,
+        Work::Application(application, codes) => {
+            Task::Application(application.load(codes, guest, proc_self)?)
         }
     };
-    let alone = match kind {
-        GuestKind::Http { wasi, size } => {
-            let limits = service_limits(guest, *wasi, *size)?;
-            let code = Code::Service(component(trusted)?, *wasi, limits);
-            return Ok(Loaded { engine, code });
-        }
-        GuestKind::CorePreview1 { entry } if copied => {
-            Alone::Module(wasm_code::copy_module(&engine, trusted)?, entry.clone())
-        }
-        GuestKind::CorePreview1 { entry } => {
-            Alone::Module(wasm_code::load_module(&engine, trusted)?, entry.clone())
-        }
-        GuestKind::Command { wasi } => Alone::Command(component(trusted)?, *wasi),
-        GuestKind::ComponentFunction { interface, function } => Alone::Function {
-            component: component(trusted)?,
-            interface: interface.clone(),
-            function: function.clone(),
-        },
-    };
-    let code = Code::Alone(alone);
-    Ok(Loaded { engine, code })
+    Ok(Loaded(task))
 }
 
-/// Loads and runs a guest to its end, and returns the exit code for the process to leave with.
+fn load_guest(code: Code, guest: &Guest, proc_self: BorrowedFd<'_>) -> wasmtime::Result<Task> {
+    let Code { file, kind, build } = code;
+    if let GuestKind::Http { wasi, size } = kind {
+        let limits = service_limits(guest, wasi, size)?;
+        let engine = engine::serving_engine(build, wasi, limits, size, &guest.options)?;
+        let component = load_component(&engine, file, guest, proc_self)?;
+        return Ok(Task::Service(engine, component, wasi, limits));
+    }
+    let engine = engine::runtime_engine(build, &guest.options)?;
+    let component = |file| load_component(&engine, file, guest, proc_self);
+    let alone = match kind {
+        GuestKind::CorePreview1 { entry } => {
+            let trusted = TrustedCode::vouch(file);
+            let module = if guest.options.perf_map {
+                wasm_code::copy_module(&engine, trusted)?
+            } else {
+                wasm_code::load_module(&engine, trusted)?
+            };
+            Alone::Module(module, entry)
+        }
+        GuestKind::Command { wasi } => Alone::Command(component(file)?, wasi),
+        GuestKind::ComponentFunction { interface, function } => Alone::Function {
+            component: component(file)?,
+            interface,
+            function,
+        },
+        other => wasmtime::bail!("{other} is no guest by itself"),
+    };
+    Ok(Task::Alone(engine, alone))
+}
+
+/// Maps the code of a component.
+///
+/// `provide` hands out nothing but verified entries and sealed copies of what our compiler wrote.
+pub(super) fn load_component(
+    engine: &Engine,
+    file: OwnedFd,
+    guest: &Guest,
+    proc_self: BorrowedFd<'_>,
+) -> wasmtime::Result<Component> {
+    let trusted = TrustedCode::vouch(file);
+    if guest.options.perf_map {
+        wasm_code::copy_component(engine, trusted)
+    } else {
+        wasm_code::load_component(engine, trusted, proc_self)
+    }
+}
+
+/// Loads and runs a guest, or an application, to its end, and returns the exit code for the process to leave with.
 ///
 /// `take_on_labels` puts the process under the container's profiles, which need not know where our code is, but
 /// hold for all that comes after.
 ///
 /// Whatever went wrong is written to stderr, as the guest's last words: nobody is left to return it to.
 pub fn run(
-    code: OwnedFd,
-    kind: &GuestKind,
-    build: Build,
+    work: Work,
     guest: Guest,
     proc_self: OwnedFd,
     take_on_labels: impl FnOnce() -> std::io::Result<()>,
 ) -> u8 {
-    let loaded = load(code, kind, build, &guest, proc_self.as_fd());
+    let loaded = load(work, &guest, proc_self.as_fd());
     // By way of it a guest could open its own process.
     drop(proc_self);
     let loaded = loaded.map_err(|error| error.context("cannot load the compiled code"));
@@ -155,20 +197,24 @@ impl Loaded {
         signal::end_on_signals()?;
         start_clock(&guest.options)?;
         require_random_device()?;
-        match self.code {
-            Code::Service(component, wasi, size) => {
+        match self.0 {
+            Task::Service(engine, component, wasi, size) => {
                 keep_lookups_from_libraries()?;
-                let server = http::Server::new(&self.engine, &component, wasi, settings(guest, size)?)?;
+                let server = serve(&engine, &component, wasi, guest, size)?;
                 memory::give_back_stack();
                 confine(guest_filter::INTERNET)?;
                 escape::attempt_if_asked();
                 server.run()
             }
-            Code::Alone(code) => {
+            Task::Alone(engine, code) => {
                 if code.looks_names_up() {
                     keep_lookups_from_libraries()?;
                 }
-                code.run(&self.engine, &guest, limits)
+                code.run(&engine, &guest, limits)
+            }
+            Task::Application(application) => {
+                keep_lookups_from_libraries()?;
+                application.run(guest)
             }
         }
     }
@@ -230,7 +276,8 @@ fn keep_lookups_from_libraries() -> wasmtime::Result<()> {
     })
 }
 
-fn confine(families: &[i32]) -> wasmtime::Result<()> {
+/// Last before any code of a guest's can run; all code is mapped by now.
+pub(super) fn confine(families: &[i32]) -> wasmtime::Result<()> {
     guest_filter::install(families).map_err(|error| {
         let hint = "cannot add the engine's own seccomp filter; the container's profile must allow seccomp";
         wasmtime::Error::from(error).context(hint)
@@ -287,7 +334,7 @@ fn context(guest: &Guest) -> WasiCtxBuilder {
 }
 
 /// How much a service may take on in this container.
-fn service_limits(
+pub(super) fn service_limits(
     guest: &Guest,
     wasi: kinds::Wasi,
     size: http::InstanceSize,
@@ -302,27 +349,46 @@ fn service_limits(
     ))
 }
 
-/// How a service is run. Its instances have no standard input: there is but one, for many of them.
-fn settings(guest: Guest, limits: http::Limits) -> wasmtime::Result<http::Settings> {
+/// A server of one component. Its instances have no standard input: there is but one, for many of them.
+fn serve(
+    engine: &Engine,
+    component: &Component,
+    wasi: kinds::Wasi,
+    guest: Guest,
+    limits: http::Limits,
+) -> wasmtime::Result<http::Server<http::One>> {
     // Opened once; every instance has a copy of the list.
     let mut opened = WasiCtx::builder();
     opened.allow_blocking_current_thread(true);
     directories(&mut opened, &guest)?;
     let directories = opened.build().filesystem().clone();
+    let settings = http::Settings {
+        address: http::address(&guest.env)?,
+        variable: http::ADDRESS,
+        limits,
+        threads: threads(&guest),
+        access_log: guest.options.access_log,
+    };
+    let memory = guest.memory_limit.map(usable);
+    let guest_limits = Limits::with_share(memory, http::guest_memory, &guest.options);
+    let each = guest_limits.another();
+    let context: MakeContext = Arc::new(move || {
+        let mut wasi = context(&guest).build();
+        *wasi.filesystem() = directories.clone();
+        wasi
+    });
+    let host: http::MakeHost =
+        Arc::new(move || kinds::wasi::Host::one_of_many(Arc::clone(&context), each.another()));
+    http::Server::new(settings, |stopping| {
+        http::One::new(engine, component, wasi, limits, guest_limits, host, stopping)
+    })
+}
+
+/// Threads that a service may use, by the CPUs and the container's limit.
+pub(super) fn threads(guest: &Guest) -> usize {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let allowed = guest.cpus.map_or(usize::MAX, |cpus| cpus.max(1) as usize);
-    Ok(http::Settings {
-        address: http::address(&guest.env)?,
-        limits,
-        threads: available.min(allowed),
-        access_log: guest.options.access_log,
-        guest_limits: Limits::with_share(guest.memory_limit.map(usable), http::guest_memory, &guest.options),
-        context: Arc::new(move || {
-            let mut wasi = context(&guest).build();
-            *wasi.filesystem() = directories.clone();
-            wasi
-        }),
-    })
+    available.min(allowed)
 }
 
 /// The rootfs as `/`, writable as far as its mounts are, and the working directory.

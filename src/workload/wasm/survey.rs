@@ -173,10 +173,11 @@ pub(super) fn last_uses(files: &[Listed]) -> HashMap<Key, SystemTime> {
 mod tests {
     use super::*;
     use crate::workload::wasm::engine::Build;
+    use crate::workload::wasm::key::Purpose;
 
     #[test]
     fn files_are_known_by_their_names() {
-        let key = Key::new(&blake3::hash(b"x"), None, Build::default());
+        let key = Key::new(&blake3::hash(b"x"), Purpose::default(), Build::default());
         assert_eq!(Part::of(&key.file("code")), Part::Code(key));
         assert_eq!(Part::of(&key.file("seen")), Part::Seen(key));
         assert_eq!(Part::of(&key.file("lock")), Part::Lock);

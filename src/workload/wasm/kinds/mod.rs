@@ -30,6 +30,29 @@ use super::core_dump::Wanted;
 use super::limits::Limits;
 use crate::workload::detect::{self, Format};
 
+/// What a guest is made for: says what it may import besides WASI, and what it may export to be entered at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    /// A program or a service by itself.
+    #[default]
+    Wasi,
+    /// A component of a Spin application.
+    Spin,
+    /// The module of a SpiderLightning application.
+    Slight,
+}
+
+impl World {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wasi => "wasi",
+            Self::Spin => "spin",
+            Self::Slight => "slight",
+        }
+    }
+}
+
 /// What a guest is and where it is entered: all that a container needs to know besides the code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +72,9 @@ pub enum GuestKind {
         interface: Option<String>,
         function: String,
     },
+    /// A component of a Spin application.
+    #[cfg(feature = "spin")]
+    Spin(super::spin::Part),
 }
 
 impl std::fmt::Display for GuestKind {
@@ -71,6 +97,8 @@ impl std::fmt::Display for GuestKind {
             Self::ComponentFunction { function, .. } => {
                 write!(f, "component entered at `{}`", printable(function))
             }
+            #[cfg(feature = "spin")]
+            Self::Spin(part) => part.fmt(f),
         }
     }
 }

@@ -33,6 +33,9 @@ pub enum Refusal {
          only a function without parameters can be called by its name"
     )]
     Parameters { name: String, signature: String },
+    /// Of a feature that this build was made without.
+    #[error("this wrun was built without the feature `{world}`, which runs it")]
+    World { world: String },
     #[error("the engine failed: {reason}")]
     Engine { reason: String },
 }

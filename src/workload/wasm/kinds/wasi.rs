@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use http_body_util::BodyExt;
+use hyper::{Request, Response};
 use wasmtime::component::{Component, HasData, InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -14,12 +16,16 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p3};
 use wasmtime_wasi_http::p2::bindings::http;
-use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{
+    RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
 use wasmtime_wasi_io::bindings::wasi::io;
 
 use super::shape::{Import, Item};
 use super::{Refusal, Surroundings, Wasi};
 use crate::workload::wasm::limits::Limits;
+#[cfg(feature = "spin")]
+use crate::workload::wasm::spin;
 
 /// Bytes of an HTTP body that are taken from a guest at once; as many again may wait for a slow receiver.
 const BODY_CHUNK: usize = 64 << 10;
@@ -31,12 +37,16 @@ pub struct Host {
     http: WasiHttpCtx,
     hooks: Hooks,
     limits: Limits,
+    /// What stands behind Spin's interfaces; only a component of an application has it.
+    #[cfg(feature = "spin")]
+    spin: Option<Box<spin::host::SpinCtx>>,
 }
 
 /// Makes the context of one more guest with the same surroundings.
 pub type MakeContext = Arc<dyn Fn() -> WasiCtx + Send + Sync>;
 
-enum Context {
+/// A guest's surroundings.
+pub enum Context {
     Made(Box<WasiCtx>),
     /// Many a request is answered without a look at the environment or the clock.
     Later(MakeContext),
@@ -49,7 +59,9 @@ impl Host {
             wasi: Context::Made(Box::new(surroundings.wasi.build())),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
+            hooks: Hooks { outbound: None },
+            #[cfg(feature = "spin")]
+            spin: None,
         }
     }
 
@@ -60,7 +72,29 @@ impl Host {
             wasi: Context::Later(wasi),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
+            hooks: Hooks { outbound: None },
+            #[cfg(feature = "spin")]
+            spin: None,
+        }
+    }
+
+    /// An instance of an application's component.
+    #[cfg(feature = "spin")]
+    pub fn of_component(
+        wasi: Context,
+        limits: Limits,
+        spin: spin::host::SpinCtx,
+        outbound: Arc<dyn Outbound>,
+    ) -> Self {
+        Self {
+            limits,
+            wasi,
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            hooks: Hooks {
+                outbound: Some(outbound),
+            },
+            spin: Some(Box::new(spin)),
         }
     }
 
@@ -95,11 +129,58 @@ impl WasiHttpView for Host {
     }
 }
 
-/// The engine's own way of sending requests: HTTP/1.1, with TLS by the root certificates of Mozilla, which
-/// are compiled in. Only how much of a body may wait is ours.
-struct Hooks;
+#[cfg(feature = "spin")]
+impl spin::host::SpinView for Host {
+    fn spin(&mut self) -> spin::host::SpinCtxView<'_> {
+        let Some(ctx) = &mut self.spin else {
+            unreachable!("only components of applications are linked with Spin's interfaces")
+        };
+        spin::host::SpinCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// What comes of a request that a guest sends: the answer, and what is to be driven while its body is read.
+pub type Sent = wasmtime_wasi_http::Result<(Response<WasiBody>, Box<dyn Future<Output = Drained> + Send>)>;
+pub type Drained = wasmtime_wasi_http::Result<()>;
+
+/// Another way of sending a guest's requests.
+pub trait Outbound: Send + Sync {
+    fn send(
+        &self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Box<dyn Future<Output = Sent> + Send>;
+}
+
+/// Sends a request in the engine's own way: HTTP/1.1, with TLS by the root certificates of Mozilla, which are compiled
+/// in.
+pub async fn send(request: Request<WasiBody>, options: Option<RequestOptions>) -> Sent {
+    let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+    Ok((response.map(BodyExt::boxed_unsync), Box::new(io)))
+}
+
+/// How a guest's requests are sent, and how much of a body may wait.
+struct Hooks {
+    /// `None` for the engine's own way.
+    outbound: Option<Arc<dyn Outbound>>,
+}
 
 impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Drained> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        match &self.outbound {
+            Some(outbound) => outbound.send(request, options),
+            None => Box::new(send(request, options)),
+        }
+    }
+
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
     }

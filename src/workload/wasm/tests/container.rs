@@ -128,7 +128,12 @@ alone! {
             std::fs::remove_file(dir.join("b")).expect("removed");
             std::fs::remove_dir(&dir).expect("removed");
 
-            let loaded = load(compiled.code, &compiled.kind, compiled.build, &guest(&[]), proc_self().as_fd());
+            let code = Code {
+                file: compiled.code,
+                kind: compiled.kind,
+                build: compiled.build,
+            };
+            let loaded = load(Work::Guest(code), &guest(&[]), proc_self().as_fd());
             assert!(loaded.is_err(), "code was made executable");
             refused("fork", fork::run_in_child(|| 0).map(drop));
             refused("exec", nix::unistd::execv(c"/bin/true", &[c"true"]).map(drop).map_err(Into::into));

@@ -32,7 +32,11 @@ fn age(cache: &Cache, name: &str, days: u64) {
 }
 
 fn key(name: &str) -> Key {
-    Key::new(&blake3::hash(name.as_bytes()), None, Build::default())
+    Key::new(
+        &blake3::hash(name.as_bytes()),
+        Purpose::default(),
+        Build::default(),
+    )
 }
 
 fn keys(cache: &Cache) -> Vec<String> {
@@ -163,7 +167,12 @@ fn notes_and_locks_do_not_pile_up() {
     let (kept, gone) = (key("kept"), key("gone"));
     put(&cache, &kept, 5000, Build::default(), 0);
     let note = |number: usize, of: &Key| {
-        let name = Key::new(&blake3::hash(&number.to_le_bytes()), None, Build::default()).file("file");
+        let name = Key::new(
+            &blake3::hash(&number.to_le_bytes()),
+            Purpose::default(),
+            Build::default(),
+        )
+        .file("file");
         std::fs::write(cache.path.join(&name), of.to_hex()).expect("written");
         name
     };

@@ -56,6 +56,7 @@ fn named(name: &str) -> Request<'_> {
     Request {
         name,
         export: None,
+        world: World::Wasi,
         options: &NONE,
     }
 }
@@ -106,7 +107,12 @@ fn start_after(change: impl FnOnce(), provided: Provided, guest: Guest, stdin: O
         }
         let proc_self = proc_self();
         change();
-        run(code, &provided.kind, provided.build, guest, proc_self, || Ok(()))
+        let code = Code {
+            file: code,
+            kind: provided.kind,
+            build: provided.build,
+        };
+        run(Work::Guest(code), guest, proc_self, || Ok(()))
     })
     .expect("a child");
     Running { pid, stdout, stderr }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::instances::stopped;
 use super::patience::PatientStream;
-use super::service::Service;
+use super::service::{Service, Site};
 
 /// How long the head of a request may take, and how long HTTP/1.1 connections are kept for another.
 const HEAD: Duration = Duration::from_secs(30);
@@ -70,17 +70,17 @@ pub fn builder() -> Builder {
 ///
 /// What fails here is the client's doing (it left, or does not speak HTTP), and no line of ours is worth it:
 /// anybody could fill the log.
-pub async fn serve(
+pub async fn serve<S: Site>(
     stream: TcpStream,
     client: SocketAddr,
     builder: Arc<Builder>,
-    service: Arc<Service>,
+    service: Arc<Service<S>>,
     stopping: watch::Receiver<bool>,
 ) {
     let activity = Arc::new(Activity::new());
     let answer = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&activity);
-        Arc::clone(&service).answer(client.ip(), busy, request)
+        Arc::clone(&service).answer(client, busy, request)
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(PatientStream::new(stream)), answer));
     let mut stop = pin!(stopped(stopping));

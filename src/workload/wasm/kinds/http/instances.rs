@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use hyper::{Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Sleep;
 use wasmtime::component::{GuestTaskId, InstancePre};
 use wasmtime::{Engine, Store, StoreContextMut};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
-use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView, p2, p3};
 
-use super::service::report;
+use super::service::{report, status_of};
 use crate::workload::wasm::kinds::Wasi;
-use crate::workload::wasm::kinds::wasi::{Host, MakeContext};
+use crate::workload::wasm::kinds::wasi::Host;
 use crate::workload::wasm::limits::Limits;
 
 /// How long an instance that could take more requests waits for one.
@@ -57,17 +58,86 @@ pub fn handler(pre: InstancePre<Host>, wasi: Wasi) -> wasmtime::Result<ProxyPre<
     })
 }
 
-/// Makes instances.
-pub struct Instances {
-    pub engine: Engine,
-    pub handler: ProxyPre<Host>,
-    pub wasi: Wasi,
-    pub context: MakeContext,
-    /// Of all together.
-    pub limits: Limits,
+/// Makes the state behind one more instance.
+pub type MakeHost = Arc<dyn Fn() -> Host + Send + Sync>;
+
+/// Room for instances, which several components may share.
+pub struct Slots {
     /// One permit for each instance that may be.
-    pub slots: Arc<Semaphore>,
-    pub stopping: watch::Receiver<bool>,
+    free: Arc<Semaphore>,
+    count: u32,
+}
+
+impl Slots {
+    pub fn new(count: u32) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(count as usize)),
+            count,
+        }
+    }
+
+    /// Room for one instance, as soon as there is.
+    pub async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    /// Waits until no instance is left, and lets none be made any more.
+    pub async fn all_free(&self) {
+        // It is never closed.
+        let all = self.free.acquire_many(self.count).await;
+        if let Ok(all) = all {
+            all.forget();
+        }
+    }
+}
+
+/// A component that answers requests.
+pub struct Handler(ProxyHandler<Instances>);
+
+impl Handler {
+    /// `limits` are of all instances together.
+    pub fn new(
+        engine: &Engine,
+        handler: ProxyPre<Host>,
+        wasi: Wasi,
+        host: MakeHost,
+        limits: Limits,
+        slots: &Slots,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self(ProxyHandler::new(Instances {
+            engine: engine.clone(),
+            handler,
+            wasi,
+            host,
+            limits,
+            slots: Arc::clone(&slots.free),
+            stopping,
+        }))
+    }
+
+    /// Has a request answered. `permits` are held until nothing of it is left.
+    pub async fn answer(
+        &self,
+        request: Request<WasiBody>,
+        permits: Permits,
+    ) -> Result<Response<WasiBody>, StatusCode> {
+        let (end, ended) = oneshot::channel();
+        let outcome = self.0.handle(Ticket { end, permits }, request).await;
+        outcome.map_err(|error| status_of(error, ended))
+    }
+}
+
+/// Makes instances.
+struct Instances {
+    engine: Engine,
+    handler: ProxyPre<Host>,
+    wasi: Wasi,
+    host: MakeHost,
+    /// Of all together.
+    limits: Limits,
+    slots: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
 }
 
 impl HandlerState for Instances {
@@ -77,8 +147,7 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Host, Expiration, Worker>> {
         let slot = Arc::clone(&self.slots).acquire_owned().await?;
-        let host = Host::one_of_many(Arc::clone(&self.context), self.limits.another());
-        let mut store = Store::new(&self.engine, host);
+        let mut store = Store::new(&self.engine, (self.host)());
         self.limits.apply(&mut store, Host::limits)?;
         let proxy = self.handler.instantiate_async(&mut store).await?;
         Ok(Instance {
@@ -97,18 +166,18 @@ impl HandlerState for Instances {
 
 /// What a request takes of what there is: held as long as anything of it is left, in the queue for an instance,
 /// in one, or on the way back. A client that leaves must not let the next one in before.
-pub type Permits = Arc<[OwnedSemaphorePermit; 2]>;
+pub type Permits = Arc<[OwnedSemaphorePermit]>;
 
 /// What goes with a request to its instance.
 pub struct Ticket {
     /// Tells the one who waits for an answer how the instance that was to give it has ended: whether the reason
     /// has been told already. Without a word, where the instance went on to another request.
-    pub end: oneshot::Sender<bool>,
-    pub permits: Permits,
+    end: oneshot::Sender<bool>,
+    permits: Permits,
 }
 
 /// One instance, as the engine's driver of requests asks about it.
-pub struct Worker {
+struct Worker {
     reuse: Reuse,
     last_request: Mutex<Option<oneshot::Sender<bool>>>,
     /// Given back after the store is gone.
@@ -164,7 +233,7 @@ impl WorkerState for Worker {
 }
 
 /// Ends an instance that has had nothing to do for a while, or when the server stops.
-pub struct Expiration {
+struct Expiration {
     stopping: watch::Receiver<bool>,
     /// Made when the instance is first without work; most never are.
     waiting: Option<Waiting>,

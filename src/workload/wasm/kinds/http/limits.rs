@@ -59,6 +59,17 @@ impl InstanceSize {
         })
     }
 
+    /// What is enough for an instance of either.
+    #[must_use]
+    pub fn both(self, other: Self) -> Self {
+        Self {
+            memories: self.memories.max(other.memories),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            tables: self.tables.max(other.tables),
+            table_elements: self.table_elements.max(other.table_elements),
+        }
+    }
+
     fn bytes(&self) -> u64 {
         let memories = u64::from(self.memories).saturating_mul(self.memory_bytes);
         memories.saturating_add(INSTANCE_BYTES)

@@ -21,6 +21,7 @@ mod connection;
 mod instances;
 pub mod limits;
 mod log;
+mod one;
 mod patience;
 mod server;
 mod service;
@@ -31,8 +32,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+pub use instances::{Handler, MakeHost, Permits, Slots, handler};
 pub use limits::{InstanceSize, Limits, guest_memory};
+pub use one::One;
 pub use server::{Server, Settings};
+pub use service::{Site, report};
 
 use super::{GuestKind, Refusal, Wasi, wasi};
 

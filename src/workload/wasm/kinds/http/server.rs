@@ -13,17 +13,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use super::connection;
-use super::instances::{Instances, handler};
 use super::limits::Limits;
-use super::service::Service;
+use super::service::{Service, Site};
 use crate::sys::signal::{self, StopRequest};
-use crate::workload::wasm::kinds::Wasi;
-use crate::workload::wasm::kinds::wasi::{self, MakeContext};
-use crate::workload::wasm::limits::Limits as GuestLimits;
 use crate::workload::wasm::threads;
 
 /// Connections that the kernel keeps for us while we take no more.
@@ -34,19 +28,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How a service is to be run.
 pub struct Settings {
     pub address: SocketAddr,
+    /// That sets another address; for the error.
+    pub variable: &'static str,
     pub limits: Limits,
     /// Threads that work on requests, at least one.
     pub threads: usize,
     pub access_log: bool,
-    /// Memory of all instances together, and the work of each.
-    pub guest_limits: GuestLimits,
-    pub context: MakeContext,
 }
 
 /// A service that listens, and is ready to run.
-pub struct Server {
+pub struct Server<S> {
     listener: TcpListener,
-    instances: Instances,
+    site: S,
     stop: StopRequest,
     stopping: watch::Sender<bool>,
     limits: Limits,
@@ -54,32 +47,20 @@ pub struct Server {
     access_log: bool,
 }
 
-impl Server {
-    /// Does all that needs rights which a confined process may lack.
+impl<S: Site> Server<S> {
+    /// Does all that needs rights which a confined process may lack. `make` makes what is served; it is given what
+    /// tells it that the server stops.
     pub fn new(
-        engine: &Engine,
-        component: &Component,
-        wasi: Wasi,
         settings: Settings,
+        make: impl FnOnce(watch::Receiver<bool>) -> wasmtime::Result<S>,
     ) -> wasmtime::Result<Self> {
-        let linked = wasi::link(engine, component)?.instantiate_pre(component)?;
         let (sender, stopping) = watch::channel(false);
-        let limits = settings.limits;
-        let instances = Instances {
-            engine: engine.clone(),
-            handler: handler(linked, wasi)?,
-            wasi,
-            context: settings.context,
-            limits: settings.guest_limits,
-            slots: Arc::new(Semaphore::new(limits.instances as usize)),
-            stopping,
-        };
         Ok(Self {
-            listener: listen(settings.address)?,
-            instances,
+            site: make(stopping)?,
+            listener: listen(settings.address, settings.variable)?,
             stop: signal::stop_on_signals()?,
             stopping: sender,
-            limits,
+            limits: settings.limits,
             threads: settings.threads,
             access_log: settings.access_log,
         })
@@ -99,8 +80,9 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let stop = self.stop.watch()?;
         let connections = Arc::new(Semaphore::new(self.limits.connections as usize));
-        let slots = Arc::clone(&self.instances.slots);
-        let service = Arc::new(Service::new(self.instances, &self.limits, self.access_log));
+        let site = Arc::new(self.site);
+        let service = Service::new(Arc::clone(&site), &self.limits, self.access_log);
+        let service = Arc::new(service);
         let builder = Arc::new(connection::builder());
         while let Some((permit, stream, client)) = next(&listener, &connections, &stop).await? {
             let serve = connection::serve(
@@ -120,12 +102,12 @@ impl Server {
         self.stopping.send_replace(true);
         // Each comes back when its connection is over, then when its instance is.
         let _ = connections.acquire_many(self.limits.connections).await?;
-        let _ = slots.acquire_many(self.limits.instances).await?;
+        site.ended().await;
         Ok(())
     }
 }
 
-fn listen(address: SocketAddr) -> wasmtime::Result<TcpListener> {
+fn listen(address: SocketAddr, variable: &str) -> wasmtime::Result<TcpListener> {
     let attempt = || -> io::Result<TcpListener> {
         let listener = TcpListener::bind(address)?;
         rustix::net::listen(&listener, BACKLOG)?;
@@ -133,7 +115,7 @@ fn listen(address: SocketAddr) -> wasmtime::Result<TcpListener> {
         Ok(listener)
     };
     attempt().map_err(|error| {
-        let hint = format!("cannot listen on {address}; {} sets another", super::ADDRESS);
+        let hint = format!("cannot listen on {address}; {variable} sets another");
         wasmtime::Error::from(error).context(hint)
     })
 }

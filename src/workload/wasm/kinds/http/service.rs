@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,20 +13,40 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Trap;
-use wasmtime_wasi_http::handler::{InstantiationError, ProxyHandler, TrapOrPanicError};
+use wasmtime_wasi_http::handler::{InstantiationError, TrapOrPanicError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connection::Busy;
-use super::instances::{Instances, Permits, Ticket};
+use super::instances::{Permits, Ticket};
 use super::limits::Limits;
 use super::log::Entry;
 use super::patience::Patience;
 use super::target::absolute;
 use crate::workload::wasm::verdict::{self, Circumstances};
 
+/// What a server serves.
+pub trait Site: Send + Sync + 'static {
+    /// An answer that takes nothing of what there is, and so waits for nothing.
+    fn at_once(&self, _request: &Request<Incoming>) -> Option<Response<WasiBody>> {
+        None
+    }
+
+    /// Answers a request, whose target is absolute. `permits` are to be held until nothing of it is left. Without an
+    /// answer the client is told the status.
+    fn answer(
+        &self,
+        client: SocketAddr,
+        request: Request<WasiBody>,
+        permits: Permits,
+    ) -> impl Future<Output = Result<Response<WasiBody>, StatusCode>> + Send;
+
+    /// Waits until no instance is left; no request comes any more.
+    fn ended(&self) -> impl Future<Output = ()> + Send;
+}
+
 /// Answers requests.
-pub struct Service {
-    handler: ProxyHandler<Instances>,
+pub struct Service<S> {
+    site: Arc<S>,
     /// Permits for requests that are known of at all: those at work and as many more as there may be
     /// connections. An HTTP/1.1 connection has one at a time; only HTTP/2 clients can ask for too many.
     known: Arc<Semaphore>,
@@ -35,11 +55,11 @@ pub struct Service {
     access_log: bool,
 }
 
-impl Service {
-    pub fn new(instances: Instances, limits: &Limits, access_log: bool) -> Self {
+impl<S: Site> Service<S> {
+    pub fn new(site: Arc<S>, limits: &Limits, access_log: bool) -> Self {
         let (requests, connections) = (limits.requests as usize, limits.connections as usize);
         Self {
-            handler: ProxyHandler::new(instances),
+            site,
             known: Arc::new(Semaphore::new(requests + connections)),
             at_work: Arc::new(Semaphore::new(requests)),
             access_log,
@@ -49,14 +69,22 @@ impl Service {
     /// Never fails: what goes wrong becomes an answer too.
     pub async fn answer(
         self: Arc<Self>,
-        client: IpAddr,
+        client: SocketAddr,
         busy: Busy,
         request: Request<Incoming>,
     ) -> Result<Response<Answer>, Infallible> {
-        let entry = self.access_log.then(|| Entry::new(client, &request));
-        let (response, permits) = match self.admit(request).await {
-            Ok((request, permits)) => (self.process(request, Arc::clone(&permits)).await, Some(permits)),
-            Err(status) => (Err(status), None),
+        let entry = self.access_log.then(|| Entry::new(client.ip(), &request));
+        let (response, permits) = if let Some(response) = self.site.at_once(&request) {
+            (Ok(response), None)
+        } else {
+            match self.admit(request).await {
+                Ok((request, permits)) => {
+                    let request = request.map(|body| PatientBody::new(body).boxed_unsync());
+                    let answer = self.site.answer(client, request, Arc::clone(&permits));
+                    (answer.await, Some(permits))
+                }
+                Err(status) => (Err(status), None),
+            }
         };
         let response = response.unwrap_or_else(failure);
         let status = response.status();
@@ -78,23 +106,12 @@ impl Service {
         let known = known.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let at_work = Arc::clone(&self.at_work).acquire_owned().await;
         let at_work = at_work.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        Ok((request, Arc::new([known, at_work])))
-    }
-
-    async fn process(
-        &self,
-        request: Request<Incoming>,
-        permits: Permits,
-    ) -> Result<Response<WasiBody>, StatusCode> {
-        let request = request.map(|body| PatientBody::new(body).boxed_unsync());
-        let (end, ended) = oneshot::channel();
-        let outcome = self.handler.handle(Ticket { end, permits }, request).await;
-        outcome.map_err(|error| status_of(error, ended))
+        Ok((request, Arc::from([known, at_work])))
     }
 }
 
 /// Tells on standard error what went wrong, once, and gives what to tell the client.
-fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> StatusCode {
+pub fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> StatusCode {
     if let Some(failed) = error.downcast_ref::<InstantiationError<Ticket>>() {
         report(&failed.error);
         return match failed.error.downcast_ref::<Trap>() {

@@ -1,0 +1,55 @@
+//! The site of a single component, which answers every request.
+
+use std::net::SocketAddr;
+
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::watch;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+use wasmtime_wasi_http::WasiBody;
+
+use super::instances::{Handler, MakeHost, Permits, Slots, handler};
+use super::limits::Limits;
+use super::service::Site;
+use crate::workload::wasm::kinds::{Wasi, wasi};
+use crate::workload::wasm::limits::Limits as GuestLimits;
+
+/// A component that answers every request.
+pub struct One {
+    handler: Handler,
+    slots: Slots,
+}
+
+impl One {
+    /// Links the component. `guest_limits` are of all instances together.
+    pub fn new(
+        engine: &Engine,
+        component: &Component,
+        wasi: Wasi,
+        limits: Limits,
+        guest_limits: GuestLimits,
+        host: MakeHost,
+        stopping: watch::Receiver<bool>,
+    ) -> wasmtime::Result<Self> {
+        let linked = wasi::link(engine, component)?.instantiate_pre(component)?;
+        let slots = Slots::new(limits.instances);
+        let proxy = handler(linked, wasi)?;
+        let handler = Handler::new(engine, proxy, wasi, host, guest_limits, &slots, stopping);
+        Ok(Self { handler, slots })
+    }
+}
+
+impl Site for One {
+    async fn answer(
+        &self,
+        _: SocketAddr,
+        request: Request<WasiBody>,
+        permits: Permits,
+    ) -> Result<Response<WasiBody>, StatusCode> {
+        self.handler.answer(request, permits).await
+    }
+
+    async fn ended(&self) {
+        self.slots.all_free().await;
+    }
+}

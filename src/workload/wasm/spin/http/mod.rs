@@ -1,0 +1,388 @@
+//! The HTTP trigger: routes, headers, who answers, and calls from component to component.
+//!
+//! ```text
+//! client ── server (kinds::http) ── route ─┬─ reply of the manifest, health and info: at once
+//!                                          ├─ handler of wasi:http ─── instance ─┐
+//!                                          └─ CGI program (wagi) ───── instance ─┤
+//!            http://ID.spin.internal <─ outbound, where the manifest allows it ──┘
+//! ```
+//!
+//! An instance that calls another component holds its own room meanwhile. So that those that wait for each other cannot
+//! take all there is, a part of it is kept for calls within the application, and whoever waits too long for that is
+//! told so.
+
+mod headers;
+mod outbound;
+mod router;
+mod seed;
+mod wagi;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::{Semaphore, watch};
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre};
+use wasmtime_wasi_http::WasiBody;
+
+use self::outbound::HttpOut;
+use self::router::{Matched, Router};
+use self::seed::Seed;
+use self::wagi::Wagi;
+use super::Application;
+use super::allowed_hosts::INTERNAL;
+use super::manifest::{Executor, HttpTrigger, Reply, Target, WELL_KNOWN};
+use super::part::{self, Part};
+use crate::workload::wasm::kinds::http::{self as server, Handler, MakeHost, Permits, Slots};
+use crate::workload::wasm::kinds::wasi::Host;
+use crate::workload::wasm::limits::Limits;
+
+pub use self::seed::Directories;
+
+/// How long a call within the application waits for room.
+const INNER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The client of a call within the application, as Spin has it.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// What a site is made of.
+pub struct Prepared {
+    pub application: Application,
+    /// In the order of the application's members, as the directories.
+    pub components: Vec<(Engine, Component, Part)>,
+    pub directories: Vec<Directories>,
+    /// How many there may be at once, at least two.
+    pub instances: u32,
+    /// Of all instances together.
+    pub limits: Limits,
+}
+
+/// An application that is served.
+pub struct Site(Arc<App>);
+
+struct App {
+    /// The answer of `/.well-known/spin/info`.
+    info: Bytes,
+    router: Router,
+    triggers: Vec<HttpTrigger>,
+    members: Vec<Served>,
+    /// Of requests from outside.
+    outer: Slots,
+    /// Of calls within the application; `None` where no component may make any.
+    inner: Option<Inner>,
+}
+
+/// Room for calls within the application.
+struct Inner {
+    slots: Slots,
+    /// One for each slot, so that who has one need not wait for the other.
+    permits: Arc<Semaphore>,
+}
+
+/// A component that is served.
+struct Served {
+    id: String,
+    http: Option<Handlers>,
+    wagi: Option<Wagi>,
+}
+
+struct Handlers {
+    outer: Handler,
+    inner: Option<Handler>,
+}
+
+/// Who asks.
+enum Caller {
+    Client(SocketAddr),
+    Component,
+}
+
+/// Where outgoing requests find the application, once it is there.
+type Link = Arc<OnceLock<Weak<App>>>;
+
+impl Site {
+    pub fn new(prepared: Prepared, stopping: watch::Receiver<bool>) -> wasmtime::Result<Self> {
+        let Prepared {
+            application,
+            components,
+            directories,
+            instances,
+            limits,
+        } = prepared;
+        let info = info(&application);
+        let router = Router::new(&application.triggers).map_err(wasmtime::Error::new)?;
+        let chains = application.members.iter().any(|caller| {
+            let allowed = &caller.grants.allowed_hosts;
+            application
+                .members
+                .iter()
+                .any(|callee| allowed.allows_component(&callee.id))
+        });
+        let kept = if chains { (instances / 4).max(1) } else { 0 };
+        let outer = Slots::new(instances.saturating_sub(kept).max(1));
+        let inner = chains.then(|| Inner {
+            slots: Slots::new(kept),
+            permits: Arc::new(Semaphore::new(kept as usize)),
+        });
+        let link: Link = Arc::new(OnceLock::new());
+        let common = Common {
+            limits: &limits,
+            outer: &outer,
+            inner: inner.as_ref(),
+            stopping: &stopping,
+        };
+        let mut members = Vec::new();
+        let rest = components.into_iter().zip(directories);
+        for (member, ((engine, component, part), directories)) in application.members.into_iter().zip(rest) {
+            let out = HttpOut::new(&member.grants, Arc::clone(&link));
+            let seed = Arc::new(Seed {
+                environment: member.environment,
+                directories,
+                sockets: member.sockets,
+                grants: member.grants,
+                stores: Arc::clone(&application.stores),
+                limits: limits.another(),
+                outbound: Arc::new(out),
+            });
+            let linked = link_component(&engine, &component)?;
+            members.push(common.serve(member.id, &engine, linked, &part, &seed)?);
+        }
+        let app = Arc::new(App {
+            info,
+            router,
+            triggers: application.triggers,
+            members,
+            outer,
+            inner,
+        });
+        // It is set nowhere else.
+        let _ = link.set(Arc::downgrade(&app));
+        Ok(Self(app))
+    }
+}
+
+fn link_component(engine: &Engine, component: &Component) -> wasmtime::Result<InstancePre<Host>> {
+    part::link(engine, component)?.instantiate_pre(component)
+}
+
+/// What the components of an application share.
+struct Common<'a> {
+    limits: &'a Limits,
+    outer: &'a Slots,
+    inner: Option<&'a Inner>,
+    stopping: &'a watch::Receiver<bool>,
+}
+
+impl Common<'_> {
+    fn serve(
+        &self,
+        id: String,
+        engine: &Engine,
+        linked: InstancePre<Host>,
+        part: &Part,
+        seed: &Arc<Seed>,
+    ) -> wasmtime::Result<Served> {
+        let http = part.http().map(|wasi| -> wasmtime::Result<Handlers> {
+            let handler = |slots: &Slots| -> wasmtime::Result<Handler> {
+                let seed = Arc::clone(seed);
+                let host: MakeHost = Arc::new(move || seed.host());
+                let proxy = server::handler(linked.clone(), wasi)?;
+                let limits = self.limits.another();
+                let stopping = self.stopping.clone();
+                Ok(Handler::new(engine, proxy, wasi, host, limits, slots, stopping))
+            };
+            let inner = self.inner.map(|inner| handler(&inner.slots));
+            Ok(Handlers {
+                outer: handler(self.outer)?,
+                inner: inner.transpose()?,
+            })
+        });
+        let wagi = part.command().map(|wasi| {
+            let limits = self.limits.another();
+            Wagi::new(engine, linked.clone(), wasi, Arc::clone(seed), limits)
+        });
+        Ok(Served {
+            id,
+            http: http.transpose()?,
+            wagi: wagi.transpose()?,
+        })
+    }
+}
+
+impl server::Site for Site {
+    fn at_once(&self, request: &Request<Incoming>) -> Option<Response<WasiBody>> {
+        let path = request.uri().path();
+        // A component that passes the name on would call another one by it.
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        if host.is_some_and(is_internal) || request.uri().host().is_some_and(is_internal) {
+            return Some(empty(StatusCode::BAD_REQUEST));
+        }
+        if let Some(known) = path.strip_prefix(WELL_KNOWN) {
+            return Some(match known {
+                "health" => full(Bytes::from_static(b"OK"), None),
+                "info" => full(self.0.info.clone(), Some("application/json")),
+                _ => empty(StatusCode::NOT_FOUND),
+            });
+        }
+        let Some(matched) = self.0.router.find(path) else {
+            return Some(empty(StatusCode::NOT_FOUND));
+        };
+        match &self.0.triggers.get(matched.trigger)?.target {
+            Target::Reply(reply) => Some(reply_of(reply)),
+            Target::Component { .. } => None,
+        }
+    }
+
+    async fn answer(
+        &self,
+        client: SocketAddr,
+        request: Request<WasiBody>,
+        permits: Permits,
+    ) -> Result<Response<WasiBody>, StatusCode> {
+        let matched = self.0.router.find(request.uri().path());
+        let matched = matched.ok_or(StatusCode::NOT_FOUND)?;
+        self.0
+            .enter(matched, Caller::Client(client), request, permits)
+            .await
+    }
+
+    async fn ended(&self) {
+        self.0.outer.all_free().await;
+        if let Some(inner) = &self.0.inner {
+            inner.slots.all_free().await;
+        }
+    }
+}
+
+impl App {
+    async fn enter(
+        &self,
+        matched: Matched,
+        caller: Caller,
+        mut request: Request<WasiBody>,
+        permits: Permits,
+    ) -> Result<Response<WasiBody>, StatusCode> {
+        const NOT_SERVED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+        let target = self.triggers.get(matched.trigger).map(|trigger| &trigger.target);
+        let (id, executor) = match target.ok_or(StatusCode::NOT_FOUND)? {
+            Target::Component { id, executor } => (id, executor),
+            Target::Reply(reply) => return Ok(reply_of(reply)),
+        };
+        let served = self
+            .members
+            .iter()
+            .find(|served| served.id == *id)
+            .ok_or(NOT_SERVED)?;
+        let (client, slots) = match (&caller, &self.inner) {
+            (Caller::Client(client), _) => (*client, &self.outer),
+            (Caller::Component, inner) => (NOBODY, &inner.as_ref().ok_or(NOT_SERVED)?.slots),
+        };
+        let facts = headers::facts(request.uri(), &matched, client);
+        match executor {
+            Executor::Http => {
+                let handlers = served.http.as_ref().ok_or(NOT_SERVED)?;
+                let handler = match caller {
+                    Caller::Client(_) => &handlers.outer,
+                    Caller::Component => handlers.inner.as_ref().ok_or(NOT_SERVED)?,
+                };
+                headers::set(request.headers_mut(), facts);
+                handler.answer(request, permits).await
+            }
+            Executor::Wagi { argv } => {
+                let wagi = served.wagi.as_ref().ok_or(NOT_SERVED)?;
+                let call = wagi::Call::new(&request, &matched, facts, client, argv);
+                wagi.answer(call, request.into_body(), slots).await
+            }
+        }
+    }
+
+    /// A call from another component, by this one's name. Whether it is allowed has been asked before.
+    async fn call(&self, id: &str, request: Request<WasiBody>) -> Result<Response<WasiBody>, StatusCode> {
+        let trigger = self.triggers.iter().position(|it| it.component() == Some(id));
+        let trigger = trigger.ok_or(StatusCode::NOT_FOUND)?;
+        let inner = self.inner.as_ref().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let permit = Arc::clone(&inner.permits).acquire_owned();
+        let permit = tokio::time::timeout(INNER_PATIENCE, permit).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let matched = Matched::internal(trigger, request.uri().path());
+        self.enter(matched, Caller::Component, request, Arc::from([permit]))
+            .await
+    }
+}
+
+/// Whether a host is a name that components have within the application.
+fn is_internal(host: &str) -> bool {
+    let host = host.split(':').next().unwrap_or_default();
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host.strip_suffix(INTERNAL)
+        .is_some_and(|rest| rest.ends_with('.'))
+}
+
+fn info(application: &Application) -> Bytes {
+    let version = Some(&application.version).filter(|version| !version.is_empty());
+    let mut info = serde_json::json!({ "name": application.name });
+    if let Some(version) = version {
+        info["version"] = version.as_str().into();
+    }
+    Bytes::from(format!("{info:#}"))
+}
+
+fn body(bytes: Bytes) -> WasiBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn empty(status: StatusCode) -> Response<WasiBody> {
+    let mut response = Response::new(body(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn full(bytes: Bytes, kind: Option<&'static str>) -> Response<WasiBody> {
+    let mut response = Response::new(body(bytes));
+    if let Some(kind) = kind {
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    response
+}
+
+fn reply_of(reply: &Reply) -> Response<WasiBody> {
+    let mut response = Response::new(body(Bytes::from(reply.body.clone())));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers.clone();
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_within_the_application_are_known() {
+        for host in [
+            "a.spin.internal",
+            "a.spin.internal:80",
+            "A.Spin.Internal.",
+            "x.y.spin.internal",
+        ] {
+            assert!(is_internal(host), "{host}");
+        }
+        for host in [
+            "spin.internal",
+            "aspin.internal",
+            "a.spin.internal.test",
+            "",
+            "a.test",
+        ] {
+            assert!(!is_internal(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What every instance of a component is made from.
+
+use std::sync::Arc;
+
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::sockets::SocketAddrUse;
+
+use super::super::host::{Grants, SpinCtx, Stores};
+use crate::workload::wasm::kinds::wasi::{Context, Host, Outbound};
+use crate::workload::wasm::limits::Limits;
+use crate::workload::wasm::stdio;
+
+/// Directories that are open.
+pub type Directories = wasmtime_wasi::filesystem::WasiFilesystemCtx;
+
+/// A component's surroundings.
+pub struct Seed {
+    pub environment: Vec<(String, String)>,
+    pub directories: Directories,
+    pub sockets: bool,
+    pub grants: Arc<Grants>,
+    pub stores: Arc<Stores>,
+    pub limits: Limits,
+    pub outbound: Arc<dyn Outbound>,
+}
+
+impl Seed {
+    /// The state behind one more instance, which has no input and no arguments.
+    pub fn host(self: &Arc<Self>) -> Host {
+        let seed = Arc::clone(self);
+        // Many a request is answered without a look at the environment or the clock.
+        let later = Context::Later(Arc::new(move || seed.finish(&mut seed.wasi(&[]))));
+        self.host_with(later)
+    }
+
+    pub fn host_with(&self, wasi: Context) -> Host {
+        let spin = SpinCtx::new(Arc::clone(&self.grants), Arc::clone(&self.stores));
+        Host::of_component(wasi, self.limits.another(), spin, Arc::clone(&self.outbound))
+    }
+
+    /// The surroundings but for the directories, which [`Self::finish`] adds. What is in `env` is not the manifest's
+    /// to say.
+    pub fn wasi(&self, env: &[(String, String)]) -> WasiCtxBuilder {
+        let mut wasi = WasiCtx::builder();
+        wasi.allow_blocking_current_thread(true);
+        wasi.envs(env);
+        for (name, value) in &self.environment {
+            if !env.iter().any(|(other, _)| other == name) {
+                wasi.env(name, value);
+            }
+        }
+        wasi.stdout(stdio::Output::Stdout).stderr(stdio::Output::Stderr);
+        if self.sockets {
+            let grants = Arc::clone(&self.grants);
+            wasi.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+            wasi.socket_addr_check(move |address, purpose| {
+                let listens = matches!(purpose, SocketAddrUse::TcpBind);
+                // Whatever is spoken there.
+                let host = address.ip().to_string();
+                let allowed = !listens && grants.allowed_hosts.allows("*", &host, address.port());
+                Box::pin(std::future::ready(allowed))
+            });
+        }
+        wasi
+    }
+
+    pub fn finish(&self, wasi: &mut WasiCtxBuilder) -> WasiCtx {
+        let mut wasi = wasi.build();
+        *wasi.filesystem() = self.directories.clone();
+        wasi
+    }
+}

@@ -1,0 +1,326 @@
+//! Programs that answer a request as CGI has it (RFC 3875): the request is in their environment, arguments and standard
+//! input, the answer what they print.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::{Request, Response, StatusCode};
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi::{I32Exit, p2, p3};
+use wasmtime_wasi_http::WasiBody;
+
+use super::body;
+use super::router::Matched;
+use super::seed::Seed;
+use crate::workload::wasm::kinds::Wasi;
+use crate::workload::wasm::kinds::http::{Slots, report};
+use crate::workload::wasm::kinds::wasi::{Context, Host};
+use crate::workload::wasm::limits::Limits;
+
+/// Most bytes of a request's body, and of an answer: both are held in memory.
+const MAX_BODY: usize = 16 << 20;
+
+/// A component that is a program.
+pub struct Wagi {
+    engine: Engine,
+    command: Arc<Command>,
+    seed: Arc<Seed>,
+    limits: Limits,
+}
+
+enum Command {
+    V02(p2::bindings::CommandPre<Host>),
+    V03(p3::bindings::CommandPre<Host>),
+}
+
+/// What a program is told of a request.
+pub struct Call {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Wagi {
+    pub fn new(
+        engine: &Engine,
+        linked: InstancePre<Host>,
+        wasi: Wasi,
+        seed: Arc<Seed>,
+        limits: Limits,
+    ) -> wasmtime::Result<Self> {
+        let command = match wasi {
+            Wasi::V02 => Command::V02(p2::bindings::CommandPre::new(linked)?),
+            Wasi::V03 => Command::V03(p3::bindings::CommandPre::new(linked)?),
+        };
+        Ok(Self {
+            engine: engine.clone(),
+            command: Arc::new(command),
+            seed,
+            limits,
+        })
+    }
+
+    /// Runs the program for a request.
+    pub async fn answer(
+        &self,
+        mut call: Call,
+        body: WasiBody,
+        slots: &Slots,
+    ) -> Result<Response<WasiBody>, StatusCode> {
+        let input = collect(body).await?;
+        let slot = slots.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let output = MemoryOutputPipe::new(MAX_BODY);
+        call.env
+            .push(("CONTENT_LENGTH".to_owned(), input.len().to_string()));
+        let mut wasi = self.seed.wasi(&call.env);
+        wasi.args(&call.args);
+        wasi.stdin(MemoryInputPipe::new(input)).stdout(output.clone());
+        let context = Context::Made(Box::new(self.seed.finish(&mut wasi)));
+        let mut store = Store::new(&self.engine, self.seed.host_with(context));
+        let applied = self.limits.apply(&mut store, Host::limits);
+        let command = Arc::clone(&self.command);
+        // In a task of its own: the connection has others to serve meanwhile.
+        let task = tokio::spawn(async move {
+            applied?;
+            let outcome = run(&mut store, &command).await;
+            drop(store);
+            drop(slot);
+            outcome
+        });
+        match task.await {
+            Ok(Ok(())) => Ok(response(&output.contents())),
+            Ok(Err(error)) => {
+                report(&error);
+                Err(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+async fn run(store: &mut Store<Host>, command: &Command) -> wasmtime::Result<()> {
+    let outcome = match command {
+        Command::V02(pre) => {
+            let command = pre.instantiate_async(&mut *store).await?;
+            command.wasi_cli_run().call_run(store).await
+        }
+        Command::V03(pre) => {
+            let command = pre.instantiate_async(&mut *store).await?;
+            let run = async |accessor: &_| command.wasi_cli_run().call_run(accessor).await;
+            store.run_concurrent(run).await.and_then(|outcome| outcome)
+        }
+    };
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(())) => Err(wasmtime::format_err!("the program has failed")),
+        Err(error) if matches!(error.downcast_ref::<I32Exit>(), Some(I32Exit(0))) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn collect(mut body: WasiBody) -> Result<Bytes, StatusCode> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Bytes::from(bytes))
+}
+
+impl Call {
+    /// `facts` are those of `headers`; `argv` is the manifest's template of the arguments.
+    pub fn new(
+        request: &Request<WasiBody>,
+        matched: &Matched,
+        facts: Vec<(String, String)>,
+        client: SocketAddr,
+        argv: &str,
+    ) -> Self {
+        let uri = request.uri();
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+        let args = argv
+            .replace("${SCRIPT_NAME}", path)
+            .replace("${ARGS}", &query.replace('&', " "));
+        let header = |name: HeaderName| {
+            let value = request.headers().get(name);
+            value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
+        let mut env: Vec<(String, String)> = Vec::new();
+        for (name, value) in request.headers() {
+            let name = name.as_str().to_uppercase().replace('-', "_");
+            // A client's Proxy would become HTTP_PROXY, which programs take for their proxy (CVE-2016-5385).
+            if ["AUTHORIZATION", "CONNECTION", "PROXY"].contains(&name.as_str()) {
+                continue;
+            }
+            if let Ok(value) = value.to_str() {
+                env.push((format!("HTTP_{name}"), value.to_owned()));
+            }
+        }
+        let client = client.ip().to_string();
+        let script = match matched.rest.as_str() {
+            "" => path,
+            rest => path.strip_suffix(rest).unwrap_or(path),
+        };
+        let standard = [
+            ("AUTH_TYPE", ""),
+            ("CONTENT_TYPE", header(CONTENT_TYPE)),
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("PATH_TRANSLATED", &matched.rest),
+            ("QUERY_STRING", query),
+            ("REMOTE_ADDR", &client),
+            ("REMOTE_HOST", &client),
+            ("REMOTE_USER", ""),
+            ("REQUEST_METHOD", request.method().as_str()),
+            ("SCRIPT_NAME", script),
+            ("SERVER_NAME", uri.host().unwrap_or("localhost")),
+            ("SERVER_PORT", &uri.port_u16().unwrap_or(80).to_string()),
+            ("SERVER_PROTOCOL", &format!("{:?}", request.version())),
+            ("SERVER_SOFTWARE", "WAGI/1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        env.extend(standard);
+        for (name, value) in facts {
+            let name = name.to_uppercase().replace('-', "_");
+            let name = match name.as_str() {
+                "PATH_INFO" => name,
+                _ => format!("X_{name}"),
+            };
+            env.push((name, value));
+        }
+        Self {
+            args: args.split(' ').map(str::to_owned).collect(),
+            env,
+        }
+    }
+}
+
+/// The answer that a program has printed: fields, an empty line, a body.
+fn response(printed: &[u8]) -> Response<WasiBody> {
+    let (head, rest) = split(printed);
+    let mut answer = Response::new(body(Bytes::copy_from_slice(rest)));
+    let (mut says_something, mut status) = (false, None);
+    for line in String::from_utf8_lossy(head).lines() {
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        if name == "status" {
+            let code = value.split(' ').next().unwrap_or_default();
+            status = Some(code.parse::<StatusCode>().unwrap_or(StatusCode::BAD_GATEWAY));
+            says_something = true;
+            continue;
+        }
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            continue;
+        };
+        says_something |= name == CONTENT_TYPE || name == LOCATION;
+        answer.headers_mut().append(name, value);
+    }
+    if !says_something {
+        let text = "the program has printed no Content-Type, Location or Status\n";
+        let mut failed = Response::new(body(Bytes::from_static(text.as_bytes())));
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return failed;
+    }
+    let moved = answer.headers().contains_key(LOCATION);
+    let usual = if moved { StatusCode::FOUND } else { StatusCode::OK };
+    *answer.status_mut() = status.unwrap_or(usual);
+    answer
+}
+
+/// Head and body; the head ends with its empty line.
+fn split(printed: &[u8]) -> (&[u8], &[u8]) {
+    let mut start = 0;
+    for line in printed.split_inclusive(|byte| *byte == b'\n') {
+        if matches!(line, b"\n" | b"\r\n") {
+            return (&printed[..start], &printed[start + line.len()..]);
+        }
+        start += line.len();
+    }
+    (printed, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(text: &str) -> (u16, Option<String>) {
+        let response = response(text.as_bytes());
+        let kind = response.headers().get(CONTENT_TYPE);
+        (
+            response.status().as_u16(),
+            kind.map(|kind| kind.to_str().expect("text").to_owned()),
+        )
+    }
+
+    #[test]
+    fn what_is_printed_becomes_an_answer() {
+        let plain = Some("text/plain".to_owned());
+        assert_eq!(printed("Content-Type: text/plain\n\nhello"), (200, plain.clone()));
+        assert_eq!(
+            printed("Status: 418 teapot\r\nContent-Type: text/plain\r\n\r\nhello"),
+            (418, plain)
+        );
+        assert_eq!(printed("Location: /other\n\n"), (302, None));
+        assert_eq!(printed("Status: none\n\n"), (502, None));
+        assert_eq!(printed("hello\n").0, 500);
+        assert_eq!(printed("").0, 500);
+    }
+
+    #[test]
+    fn the_head_ends_at_the_first_empty_line() {
+        assert_eq!(split(b"a: b\n\nc\n\nd"), (&b"a: b\n"[..], &b"c\n\nd"[..]));
+        assert_eq!(split(b"a: b\r\n\r\n"), (&b"a: b\r\n"[..], &b""[..]));
+        assert_eq!(split(b"\nbody"), (&b""[..], &b"body"[..]));
+        assert_eq!(split(b"a: b"), (&b"a: b"[..], &b""[..]));
+    }
+
+    #[test]
+    fn a_request_becomes_an_environment() {
+        let request = Request::post("http://one.test:81/cgi/x?a=1&b=2")
+            .header("content-type", "text/plain")
+            .header("x-own", "value")
+            .header("proxy", "http://evil.test")
+            .header("authorization", "secret")
+            .body(body(Bytes::new()))
+            .expect("a request");
+        let matched = Matched {
+            trigger: 0,
+            raw: "/cgi/...".to_owned(),
+            based: "/cgi/...".to_owned(),
+            rest: "/x".to_owned(),
+            named: Vec::new(),
+        };
+        let client = SocketAddr::from(([10, 0, 0, 7], 42));
+        let facts = super::super::headers::facts(request.uri(), &matched, client);
+        let call = Call::new(&request, &matched, facts, client, "${SCRIPT_NAME} ${ARGS}");
+        assert_eq!(call.args, ["/cgi/x", "a=1", "b=2"]);
+        let get = |name: &str| {
+            let found = call.env.iter().rfind(|(key, _)| key == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        for (name, value) in [
+            ("REQUEST_METHOD", "POST"),
+            ("QUERY_STRING", "a=1&b=2"),
+            ("PATH_INFO", "/x"),
+            ("SCRIPT_NAME", "/cgi"),
+            ("X_MATCHED_ROUTE", "/cgi/..."),
+            ("X_FULL_URL", "http://one.test:81/cgi/x?a=1&b=2"),
+            ("REMOTE_ADDR", "10.0.0.7"),
+            ("SERVER_PORT", "81"),
+            ("HTTP_X_OWN", "value"),
+            ("CONTENT_TYPE", "text/plain"),
+        ] {
+            assert_eq!(get(name), Some(value), "{name}");
+        }
+        assert_eq!((get("HTTP_PROXY"), get("HTTP_AUTHORIZATION")), (None, None));
+    }
+}

@@ -1,0 +1,200 @@
+//! Golden tests: every manifest in `spec-fixtures/spin/good` against its whole model, every one in
+//! `spec-fixtures/spin/bad` against its error. `BLESS=1` rewrites what is expected; read the difference then. And a
+//! loader that takes what comes: whatever is done to these manifests, it answers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("spec-fixtures/spin")
+        .join(name)
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder).expect("the fixtures");
+    entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
+        .collect()
+}
+
+/// Compares what comes of each manifest with the golden file beside it.
+fn check(name: &str, golden: &str, produce: impl Fn(&str) -> Result<String, String>) {
+    let folder = folder(name);
+    let mut files = names(&folder);
+    let manifests: Vec<String> = files
+        .iter()
+        .filter_map(|file| file.strip_suffix(".toml"))
+        .map(str::to_owned)
+        .collect();
+    assert!(!manifests.is_empty(), "no fixture in {}", folder.display());
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut failures = Vec::new();
+    for name in manifests {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.toml"))).expect("a manifest");
+        let expected = format!("{name}.{golden}");
+        files.remove(&format!("{name}.toml"));
+        files.remove(&expected);
+        let expected = folder.join(expected);
+        match produce(&text) {
+            Err(problem) => failures.push(format!("{name}: {problem}")),
+            Ok(text) if bless => std::fs::write(&expected, text + "\n").expect("written"),
+            Ok(text) => {
+                let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
+                if wanted.trim_end() != text {
+                    failures.push(format!("{name}: expected\n{wanted}\nfound\n{text}"));
+                }
+            }
+        }
+    }
+    assert!(files.is_empty(), "files that belong to no fixture: {files:?}");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn good_manifests_give_their_models() {
+    check("good", "model.txt", |text| {
+        let manifest = Manifest::parse(text).map_err(|error| format!("is refused: {error}"))?;
+        Ok(format!("{manifest:#?}"))
+    });
+}
+
+#[test]
+fn bad_manifests_give_their_errors() {
+    check("bad", "error.txt", |text| match Manifest::parse(text) {
+        Ok(_) => Err("is accepted".to_owned()),
+        Err(error) => Ok(error.to_string()),
+    });
+}
+
+#[test]
+fn what_is_retained_is_all_that_is_left() {
+    let text = std::fs::read_to_string(folder("good").join("three-components.toml")).expect("a manifest");
+    let manifest = Manifest::parse(&text).expect("a manifest");
+    let retained = |ids: &[&str]| {
+        let mut manifest = manifest.clone();
+        let result = manifest.retain(&ids.iter().copied().collect());
+        result.map(|()| manifest)
+    };
+    let one = retained(&["api"]).expect("retained");
+    assert_eq!(one.components.keys().collect::<Vec<_>>(), ["api"]);
+    assert!(one.http.iter().all(|trigger| trigger.component() == Some("api")));
+    let error = retained(&["api", "none"])
+        .expect_err("there is no such")
+        .to_string();
+    assert!(error.contains("`none`"), "{error}");
+}
+
+/// A generator of numbers that a failure can be repeated with (xorshift64*).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+/// Pieces that mean something to the loader.
+const PIECES: [&str; 22] = [
+    "{{",
+    "}}",
+    "\"",
+    "'",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    "\n",
+    "#",
+    "..",
+    "/...",
+    "/*",
+    ":a",
+    "**",
+    "2",
+    "true",
+    "\u{0}",
+    "\u{e9}",
+    "[component.x]\n",
+    "spin.internal",
+];
+
+/// The manifest, changed in a few places: pieces added, removed, moved.
+fn changed(text: &str, numbers: &mut Numbers) -> String {
+    let mut text = text.to_owned();
+    for _ in 0..=numbers.below(6) {
+        let mut place = |text: &str| {
+            let mut at = numbers.below(text.len() + 1);
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let (one, two) = (place(&text), place(&text));
+        let (from, to) = (one.min(two), one.max(two).min(one.min(two) + 40));
+        let to = (to..=text.len())
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(text.len());
+        match numbers.below(4) {
+            0 => text.insert_str(from, PIECES[numbers.below(PIECES.len())]),
+            1 => text.replace_range(from..to, ""),
+            2 => {
+                let piece = text[from..to].to_owned();
+                text.insert_str(from, &piece);
+            }
+            _ => text.replace_range(from..to, PIECES[numbers.below(PIECES.len())]),
+        }
+    }
+    text
+}
+
+/// Whatever a manifest says, the loader answers, with one line; and what it takes, the router takes as well.
+#[test]
+fn any_text_gets_an_answer() {
+    let rounds = std::env::var("WRUN_TEST_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok());
+    let rounds: usize = rounds.unwrap_or(300);
+    let mut texts = Vec::new();
+    for name in ["good", "bad"] {
+        let folder = folder(name);
+        for file in names(&folder).iter().filter(|file| file.ends_with(".toml")) {
+            texts.push(std::fs::read_to_string(folder.join(file)).expect("a manifest"));
+        }
+    }
+    for (at, text) in texts.iter().enumerate() {
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15 ^ (at as u64 + 1));
+        for _ in 0..rounds {
+            let text = changed(text, &mut numbers);
+            match Manifest::parse(&text) {
+                Ok(manifest) => {
+                    for trigger in &manifest.http {
+                        let spec = trigger.route.spec().expect("it was checked");
+                        // Matches without a panic.
+                        let _ = spec.map(|spec| spec.matches("/a/b.c/d").is_some());
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!error.is_empty() && !error.contains('\n'), "{text}\n---\n{error}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Reading an application in its container, when it is made: all that can be wrong with it but its code is told here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, OFlags};
+
+use super::allowed_hosts::{AllowedHosts, INTERNAL};
+use super::files::Collector;
+use super::host::{Grants, Stores};
+use super::manifest::{self, Component, Manifest, ManifestError};
+use super::runtime_config::RuntimeConfig;
+use super::settings::{self, Settings};
+use super::{Application, DIRECTORY, MANIFEST, Member, RUNTIME_CONFIG, SpinError};
+use crate::workload::wasm::application::{Open, Source, Surroundings};
+use crate::workload::wasm::kinds::World;
+
+/// Reads the manifest and what it asks for, and opens the components in the order of [`Application`]'s.
+pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>), SpinError> {
+    let Surroundings {
+        env,
+        open,
+        directory,
+        memory_limit,
+    } = surroundings;
+    let text = text(open, MANIFEST)?.ok_or_else(|| SpinError::Read {
+        path: MANIFEST,
+        source: io::ErrorKind::NotFound.into(),
+    })?;
+    let mut manifest = Manifest::parse(&text).map_err(SpinError::Manifest)?;
+    let settings = Settings::of(env)?;
+    if let Some(ids) = &settings.retain {
+        let ids = ids.iter().map(String::as_str).collect();
+        manifest.retain(&ids).map_err(SpinError::Retain)?;
+    }
+    refuse_triggers(&manifest).map_err(SpinError::Manifest)?;
+    let values = settings::variables(&manifest, env).map_err(SpinError::Manifest)?;
+    let config = match self::text(open, RUNTIME_CONFIG)? {
+        Some(text) => RuntimeConfig::parse(&text).map_err(SpinError::RuntimeConfig)?,
+        None => RuntimeConfig::default(),
+    };
+    let stores = Stores::new(&config, Path::new(DIRECTORY), memory_limit)?;
+    let used: BTreeSet<&str> = manifest.used();
+    let mut collector = Collector::new(open, directory.as_ref().map(AsFd::as_fd));
+    let (mut members, mut sources) = (Vec::new(), Vec::new());
+    for id in &used {
+        let Some(component) = manifest.components.get(*id) else {
+            continue;
+        };
+        let grants = grants(id, component, &values, &used).map_err(SpinError::Manifest)?;
+        stores.check(&grants)?;
+        let sockets = has_sockets(component, &values);
+        sources.push(source(open, id, component)?);
+        members.push(Member {
+            id: (*id).to_owned(),
+            grants: Arc::new(grants),
+            sockets,
+            environment: component.environment.clone().into_iter().collect(),
+            mounts: collector.collect(id, component).map_err(SpinError::Manifest)?,
+        });
+    }
+    drop(collector);
+    let application = Application {
+        name: manifest.name,
+        version: manifest.version,
+        members,
+        triggers: manifest.http,
+        stores: Arc::new(stores),
+        settings,
+        directory,
+    };
+    Ok((application, sources))
+}
+
+/// The text of a file at the root; `None` where there is none.
+fn text(open: Open, path: &'static str) -> Result<Option<String>, SpinError> {
+    let read = |source| SpinError::Read { path, source };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = match open(Path::new(path), flags) {
+        Ok(file) => file,
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(read(error.into())),
+    };
+    if !is_file(&file).map_err(read)? {
+        return Err(read(io::Error::other("it is not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    let mut limited = File::from(file).take(manifest::MAX_SIZE + 1);
+    limited.read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > manifest::MAX_SIZE {
+        let limit = manifest::MAX_SIZE;
+        return Err(SpinError::TooLarge { path, limit });
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
+        let line = before.map_or(0, |before| before.iter().filter(|byte| **byte == b'\n').count());
+        read(io::Error::other(format!("line {} is not UTF-8", line + 1)))
+    })?;
+    Ok(Some(text))
+}
+
+fn is_file(file: &OwnedFd) -> io::Result<bool> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
+    Ok(kind == FileType::RegularFile)
+}
+
+fn source(open: Open, id: &str, component: &Component) -> Result<Source, SpinError> {
+    let path = Path::new("/").join(&component.source);
+    let wrong = |reason: String| {
+        let reason = format!("{}: {reason}", path.display());
+        SpinError::Manifest(ManifestError::at(format!("{}.source", component.key), reason))
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = open(&path, flags).map_err(|error| wrong(io::Error::from(error).to_string()))?;
+    if !is_file(&file).map_err(|error| wrong(error.to_string()))? {
+        return Err(wrong("it is not a regular file".to_owned()));
+    }
+    Ok(Source {
+        name: format!("{MANIFEST}: component `{id}`: {}", path.display()),
+        file,
+        world: World::Spin,
+    })
+}
+
+fn refuse_triggers(manifest: &Manifest) -> Result<(), ManifestError> {
+    let refuse = |kind: &str| {
+        let reason = "this type of trigger is not run; only `http` is";
+        Err(ManifestError::at(format!("trigger.{kind}"), reason))
+    };
+    match manifest {
+        Manifest { redis, .. } if !redis.is_empty() => refuse("redis"),
+        Manifest { commands, .. } if !commands.is_empty() => refuse("command"),
+        _ => Ok(()),
+    }
+}
+
+/// What a component may use, with its variables filled in. `used` are the components that it may call.
+fn grants(
+    id: &str,
+    component: &Component,
+    values: &BTreeMap<String, String>,
+    used: &BTreeSet<&str>,
+) -> Result<Grants, ManifestError> {
+    let mut hosts = Vec::new();
+    for (at, template) in component.allowed_outbound_hosts.iter().enumerate() {
+        let host = template.fill(values);
+        let key = || format!("{}.allowed_outbound_hosts[{at}]", component.key);
+        AllowedHosts::parse(&[&host]).map_err(|error| ManifestError::at(key(), error.to_string()))?;
+        if let Some(other) = internal(&host)
+            && other != "*"
+            && !used.contains(other)
+        {
+            let reason = format!("`{host}`: there is no component `{other}` with a trigger");
+            return Err(ManifestError::at(key(), reason));
+        }
+        hosts.push(host);
+    }
+    let at = |name: &str| format!("{}.{name}", component.key);
+    let old = AllowedHosts::parse_old(&component.allowed_http_hosts, component.any_database)
+        .map_err(|error| ManifestError::at(at("allowed_http_hosts"), error.to_string()))?;
+    let allowed_hosts = AllowedHosts::parse(&hosts)
+        .map_err(|error| ManifestError::at(at("allowed_outbound_hosts"), error.to_string()))?;
+    let filled = |(name, template): (&String, &manifest::Template)| (name.clone(), template.fill(values));
+    Ok(Grants {
+        component: id.to_owned(),
+        variables: component.variables.iter().map(filled).collect(),
+        key_value_stores: component.key_value_stores.clone(),
+        sqlite_databases: component.sqlite_databases.clone(),
+        allowed_hosts: allowed_hosts.with(old),
+    })
+}
+
+/// The component that an allowed host is, where it is one.
+fn internal(host: &str) -> Option<&str> {
+    let (_, host) = host.split_once("://")?;
+    let host = host.split([':', '/']).next()?;
+    host.strip_suffix(INTERNAL)?.strip_suffix('.')
+}
+
+/// Whether any host is allowed whatever is spoken with it, as it must be for a socket.
+fn has_sockets(component: &Component, values: &BTreeMap<String, String>) -> bool {
+    let mut hosts = component.allowed_outbound_hosts.iter();
+    hosts.any(|template| template.fill(values).starts_with("*://"))
+}
