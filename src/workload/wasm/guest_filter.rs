@@ -176,18 +176,30 @@ const FCNTLS: [i32; 6] = [
     libc::F_SETFL,
 ];
 
+/// Locks on ranges of a file, without waiting for one, by which several processes share a database.
+const RECORD_LOCKS: [i32; 2] = [libc::F_GETLK, libc::F_SETLK];
+
 /// `PR_SET_NAME`, of threads, and `PR_SET_VMA`, of anonymous memory.
 const PRCTLS: [u32; 2] = [libc::PR_SET_NAME as u32, 0x5356_4d41];
 
 /// Confines this process, for good. Takes no_new_privileges, which costs a process nothing that never execs.
 /// `families` are those of the sockets that it may open.
 pub fn install(families: &[i32]) -> io::Result<()> {
+    set(&program(families, &FCNTLS))
+}
+
+/// [`install`] for guests that databases are kept for: those lock their files.
+pub fn install_for_databases(families: &[i32]) -> io::Result<()> {
+    set(&program(families, &[&FCNTLS[..], &RECORD_LOCKS].concat()))
+}
+
+fn set(program: &[u8]) -> io::Result<()> {
     nix::sys::prctl::set_no_new_privs()?;
-    seccomp::set_filter(&program(families), 0).map(drop)
+    seccomp::set_filter(program, 0).map(drop)
 }
 
 /// The filter, as an array of `struct sock_filter`.
-fn program(families: &[i32]) -> Vec<u8> {
+fn program(families: &[i32], fcntls: &[i32]) -> Vec<u8> {
     let mut program = Program(Vec::with_capacity(300 * seccomp::INSTRUCTION_SIZE));
     program.add(LOAD, 0, 0, ARCHITECTURE);
     program.add(EQUAL, 1, 0, THIS_ARCHITECTURE);
@@ -195,22 +207,23 @@ fn program(families: &[i32]) -> Vec<u8> {
     program.add(LOAD, 0, 0, NUMBER);
     program.add(AT_LEAST, 0, 1, X32_BIT);
     program.add(RETURN, 0, 0, REFUSE);
-    program.0.extend(search(&leaves(families)).0);
+    program.0.extend(search(&leaves(families, fcntls)).0);
     program.0
 }
 
 /// What is done with the calls from a number on, up to the next leaf's; ascending.
-fn leaves(families: &[i32]) -> Vec<(u32, Program)> {
+fn leaves(families: &[i32], fcntls: &[i32]) -> Vec<(u32, Program)> {
     let mut leaves: Vec<(u32, Program)> = ranges().into_iter().map(Program::for_range).collect();
     let no_new_code = libc::PROT_EXEC as u32;
     let families: Vec<u32> = families.iter().map(|family| *family as u32).collect();
+    let fcntls: Vec<u32> = fcntls.iter().map(|command| *command as u32).collect();
     leaves.extend([
         Program::by_bits(libc::SYS_mmap, 2, no_new_code, REFUSE, ALLOW),
         Program::by_bits(libc::SYS_mprotect, 2, no_new_code, REFUSE, ALLOW),
         Program::by_bits(libc::SYS_clone, 0, libc::CLONE_THREAD as u32, ALLOW, REFUSE),
         Program::if_one_of(libc::SYS_socket, 0, &families),
         Program::if_one_of(libc::SYS_ioctl, 1, &IOCTLS.map(|request| request as u32)),
-        Program::if_one_of(libc::SYS_fcntl, 1, &FCNTLS.map(|command| command as u32)),
+        Program::if_one_of(libc::SYS_fcntl, 1, &fcntls),
         Program::if_one_of(libc::SYS_prctl, 0, &PRCTLS),
         // abort(3) signals itself; any other process is out of reach.
         Program::if_one_of(libc::SYS_tgkill, 0, &[std::process::id()]),
@@ -351,9 +364,9 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_calls_are_allowed() {
-        let program = program(INTERNET_AND_UNIX);
+        let program = program(INTERNET_AND_UNIX, &FCNTLS);
         let ranges = ranges();
-        let leaves = leaves(INTERNET_AND_UNIX);
+        let leaves = leaves(INTERNET_AND_UNIX, &FCNTLS);
         let (left, _) = leaves.split_at(leaves.len() / 2);
         assert!(search(left).length() < u8::MAX, "the longest jump gets too long");
         let conditional = [
@@ -395,7 +408,7 @@ mod tests {
 
     #[test]
     fn arguments_decide_where_they_must() {
-        let program = program(INTERNET);
+        let program = program(INTERNET, &FCNTLS);
         let check = |call: c_long, arguments| evaluate(&program, call as u32, arguments);
         let executable = (libc::PROT_READ | libc::PROT_EXEC) as u32;
         assert_eq!(check(libc::SYS_mprotect, [0, 0, executable]), REFUSE);
@@ -419,12 +432,29 @@ mod tests {
         assert_eq!(check(libc::SYS_socket, [libc::AF_PACKET as u32, 1, 0]), REFUSE);
         let unix = [libc::AF_UNIX as u32, 1, 0];
         assert_eq!(check(libc::SYS_socket, unix), REFUSE);
-        let with_unix = super::program(INTERNET_AND_UNIX);
+        let with_unix = super::program(INTERNET_AND_UNIX, &FCNTLS);
         assert_eq!(evaluate(&with_unix, libc::SYS_socket as u32, unix), ALLOW);
         assert_eq!(check(libc::SYS_ioctl, [0, libc::TCGETS as u32, 0]), ALLOW);
         assert_eq!(check(libc::SYS_ioctl, [0, libc::TIOCSTI as u32, 0]), REFUSE);
         assert_eq!(check(libc::SYS_fcntl, [0, libc::F_SETFL as u32, 0]), ALLOW);
         assert_eq!(check(libc::SYS_fcntl, [0, libc::F_SETOWN as u32, 1]), REFUSE);
+        let databases = super::program(INTERNET, &[&FCNTLS[..], &RECORD_LOCKS].concat());
+        for (command, with_databases) in [
+            (libc::F_SETFL, ALLOW),
+            (libc::F_SETLK, ALLOW),
+            (libc::F_GETLK, ALLOW),
+            (libc::F_SETLKW, REFUSE),
+            (libc::F_SETOWN, REFUSE),
+            (libc::F_SETLEASE, REFUSE),
+        ] {
+            let call = libc::SYS_fcntl as u32;
+            assert_eq!(
+                evaluate(&databases, call, [0, command as u32, 0]),
+                with_databases,
+                "{command}"
+            );
+        }
+        assert_eq!(check(libc::SYS_fcntl, [0, libc::F_SETLK as u32, 0]), REFUSE);
         assert_eq!(check(libc::SYS_prlimit64, [0, 7, 0]), ALLOW);
         assert_eq!(check(libc::SYS_prlimit64, [0, 7, 0x1000]), REFUSE);
         assert_eq!(check(libc::SYS_tgkill, [std::process::id() + 1, 0, 9]), REFUSE);

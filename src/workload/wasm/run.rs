@@ -278,7 +278,16 @@ fn keep_lookups_from_libraries() -> wasmtime::Result<()> {
 
 /// Last before any code of a guest's can run; all code is mapped by now.
 pub(super) fn confine(families: &[i32]) -> wasmtime::Result<()> {
-    guest_filter::install(families).map_err(|error| {
+    confined(guest_filter::install(families))
+}
+
+/// The same for guests that databases are kept for.
+pub(super) fn confine_with_databases(families: &[i32]) -> wasmtime::Result<()> {
+    confined(guest_filter::install_for_databases(families))
+}
+
+fn confined(outcome: std::io::Result<()>) -> wasmtime::Result<()> {
+    outcome.map_err(|error| {
         let hint = "cannot add the engine's own seccomp filter; the container's profile must allow seccomp";
         wasmtime::Error::from(error).context(hint)
     })

@@ -128,7 +128,7 @@ impl Loaded {
         };
         let server = Server::new(settings, |stopping| http::Site::new(prepared, stopping))?;
         memory::give_back_stack();
-        run::confine(guest_filter::INTERNET)?;
+        run::confine_with_databases(guest_filter::INTERNET)?;
         escape::attempt_if_asked();
         server.run()
     }

@@ -1,13 +1,55 @@
-//! What a Spin application's components import from their host, WASI aside.
+//! What a Spin application's components import from their host, WASI aside: variables, stores, databases and the
+//! clients of servers.
+//!
+//! ```text
+//! manifest ──> Grants ─┐                     ┌ an interface, in each of its generations: turns what a guest
+//! runtime-config.toml  ├─> SpinCtx ── guest ─┤ says into a call of the one implementation behind them all
+//!     └──> Stores ─────┘                     └ which first asks the grants
+//! ```
+//!
+//! [`Stores`] is made once for an application, [`Grants`] once for a component, [`SpinCtx`] for each instance.
+//! A component reaches nothing that its grants do not name. Files are only those of the stores and databases
+//! that the runtime configuration places in the container's own file system.
+
+mod bindings;
+mod bounds;
+mod http;
+mod key_value;
+mod link;
+mod mqtt;
+mod mysql;
+mod network;
+mod postgres;
+mod rdbms;
+mod redis;
+mod sqlite;
+mod stream;
+mod variables;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{HasData, ResourceTable};
 
+use self::bounds::{Bounds, Share};
+use self::key_value::Backend;
+use self::sqlite::Place;
+use self::workers::Workers;
 use super::allowed_hosts::AllowedHosts;
-use super::runtime_config::RuntimeConfig;
+use super::runtime_config::{KeyValueStore, RuntimeConfig, SqliteDatabase};
+
+pub use self::http::{Fetch, FetchError, Fetching};
+pub use self::link::{Interface, find, interfaces, unsupported};
+pub use self::network::{Unreachable, connect};
+
+/// The label of the store and the database that there always are.
+const DEFAULT: &str = "default";
+/// Where they are, in the application's directory.
+const STATE: &str = ".spin";
+const STORE_FILE: &str = "sqlite_key_value.db";
+const DATABASE_FILE: &str = "sqlite_db.db";
 
 /// What one component may use.
 #[derive(Debug, Clone, Default)]
@@ -23,55 +65,151 @@ pub struct Grants {
 }
 
 /// The stores and databases of an application, and what its components share besides.
-pub struct Stores;
+pub struct Stores {
+    key_value: BTreeMap<String, Backend>,
+    databases: BTreeMap<String, Place>,
+    workers: Arc<Workers>,
+    bounds: Bounds,
+}
+
+impl std::fmt::Debug for Stores {
+    /// Their labels: addresses may have passwords in them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stores")
+            .field("key_value", &self.key_value.keys())
+            .field("databases", &self.databases)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What is wrong with what a component was granted, or with the runtime configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoresError {}
+pub enum StoresError {
+    #[error(
+        "component {component}: {key}: there is no `{label}`; runtime-config.toml must have [{table}.{label}]"
+    )]
+    NoSuch {
+        component: String,
+        key: &'static str,
+        table: &'static str,
+        label: String,
+    },
+    #[error("runtime-config.toml: key_value_store.{label}.url: {reason}")]
+    RedisUrl { label: String, reason: &'static str },
+}
 
 impl Stores {
-    /// Opens nothing yet.
-    pub fn new(_: &RuntimeConfig, _: &Path, _: Option<u64>) -> Result<Self, StoresError> {
-        Ok(Self)
+    /// Opens nothing yet. `directory` is the application's, which relative paths begin at; `memory` is in bytes,
+    /// what the container may use.
+    pub fn new(config: &RuntimeConfig, directory: &Path, memory: Option<u64>) -> Result<Self, StoresError> {
+        let state = directory.join(config.state_dir.as_deref().unwrap_or(Path::new(STATE)));
+        let bounds = Bounds::new(memory, config.max_connections);
+        let workers = Arc::new(Workers::new());
+        let place =
+            |path: Option<&Path>| path.map_or(Place::Memory, |path| Place::File(directory.join(path)));
+        let store_of = |path: Option<&Path>| Backend::sqlite(place(path), Arc::clone(&workers), &bounds);
+        let mut key_value = BTreeMap::new();
+        for (label, store) in &config.key_value_stores {
+            let backend = match store {
+                KeyValueStore::Sqlite { path } => store_of(path.as_deref()),
+                KeyValueStore::Redis { url } => {
+                    Backend::redis(url, &bounds).map_err(|reason| StoresError::RedisUrl {
+                        label: label.clone(),
+                        reason,
+                    })?
+                }
+            };
+            key_value.insert(label.clone(), backend);
+        }
+        let default_store = || store_of(Some(&state.join(STORE_FILE)));
+        key_value.entry(DEFAULT.to_owned()).or_insert_with(default_store);
+        let places = config.sqlite_databases.iter();
+        let mut databases: BTreeMap<_, _> = places
+            .map(|(label, SqliteDatabase { path })| (label.clone(), place(path.as_deref())))
+            .collect();
+        let default_database = || Place::File(state.join(DATABASE_FILE));
+        databases
+            .entry(DEFAULT.to_owned())
+            .or_insert_with(default_database);
+        Ok(Self {
+            key_value,
+            databases,
+            workers,
+            bounds,
+        })
     }
 
     /// Sees that there is a store and a database behind each label that a component was granted.
-    pub fn check(&self, _: &Grants) -> Result<(), StoresError> {
+    pub fn check(&self, grants: &Grants) -> Result<(), StoresError> {
+        let none = |key, table, label: &String| StoresError::NoSuch {
+            component: grants.component.clone(),
+            key,
+            table,
+            label: label.clone(),
+        };
+        let missing = |label: &&String| !self.key_value.contains_key(*label);
+        if let Some(label) = grants.key_value_stores.iter().find(missing) {
+            return Err(none("key_value_stores", "key_value_store", label));
+        }
+        let missing = |label: &&String| !self.databases.contains_key(*label);
+        if let Some(label) = grants.sqlite_databases.iter().find(missing) {
+            return Err(none("sqlite_databases", "sqlite_database", label));
+        }
         Ok(())
     }
 }
 
-/// What stands behind one instance's imports.
-pub struct SpinCtx;
+/// What is behind the imports of one instance.
+pub struct SpinCtx {
+    grants: Arc<Grants>,
+    stores: Arc<Stores>,
+    share: Share,
+    http: Option<Fetch>,
+}
 
 impl SpinCtx {
-    pub fn new(_: Arc<Grants>, _: Arc<Stores>) -> Self {
-        Self
+    pub fn new(grants: Arc<Grants>, stores: Arc<Stores>) -> Self {
+        let share = stores.bounds.share();
+        Self {
+            grants,
+            stores,
+            share,
+            http: None,
+        }
+    }
+
+    /// Has requests of the first generation's `http` sent in this way, which sees for itself where to.
+    #[must_use]
+    pub fn with_http(mut self, fetch: Fetch) -> Self {
+        self.http = Some(fetch);
+        self
+    }
+
+    /// What the instance's component may use.
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.grants
     }
 }
 
+/// The context, and the table of what the instance holds.
 pub struct SpinCtxView<'a> {
     pub ctx: &'a mut SpinCtx,
     pub table: &'a mut ResourceTable,
 }
 
+/// Has a context.
 pub trait SpinView: Send {
     fn spin(&mut self) -> SpinCtxView<'_>;
 }
 
-/// An interface that is provided.
-#[derive(Clone, Copy)]
-pub struct Interface<T: 'static> {
-    pub name: &'static str,
-    pub add: fn(&mut Linker<T>) -> wasmtime::Result<()>,
+/// Names the context to the bindings.
+pub struct Spin;
+
+impl HasData for Spin {
+    type Data<'a> = SpinCtxView<'a>;
 }
 
-/// The interface that a component imports by this name.
-pub fn find<T: SpinView + 'static>(_: &str) -> Option<Interface<T>> {
-    None
-}
-
-/// Why an interface of Spin's is not provided.
-pub fn unsupported(_: &str) -> Option<&'static str> {
-    None
-}
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! How much the components of an application may take of the process that they share, so that none of them can
+//! keep the others from theirs: connections, handles, and the bytes that the host holds for one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections of all components together, unless the runtime configuration says otherwise.
+const CONNECTIONS: usize = 256;
+/// Connections of one instance.
+const CONNECTIONS_OF_INSTANCE: usize = 32;
+/// Handles of stores that one instance may hold; Spin has the same.
+const HANDLES: usize = 256;
+
+/// How long an instance waits for a connection while all are taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take to be reached, and to answer.
+pub const CONNECT_TIME: Duration = Duration::from_secs(10);
+pub const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes that the host holds for one call: a value, or all rows of a query.
+const CALL_BYTES: usize = 64 << 20;
+const LEAST_CALL_BYTES: usize = 1 << 20;
+
+/// The limits of an application.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    connections: Arc<Semaphore>,
+    pub call_bytes: usize,
+}
+
+/// What an instance has of them.
+#[derive(Debug)]
+pub struct Share {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    handles: Arc<Semaphore>,
+}
+
+/// Given back with the connection that it is for.
+#[derive(Debug)]
+pub struct Permit {
+    _own: OwnedSemaphorePermit,
+    _all: Option<OwnedSemaphorePermit>,
+}
+
+/// Too much is open already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Bounds {
+    /// `memory` is in bytes, what the container may use.
+    pub fn new(memory: Option<u64>, connections: Option<u32>) -> Self {
+        let connections = connections.map_or(CONNECTIONS, |most| most as usize);
+        let of_memory = memory.map(|memory| usize::try_from(memory / 16).unwrap_or(usize::MAX));
+        Self {
+            connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            call_bytes: of_memory.map_or(CALL_BYTES, |bytes| bytes.clamp(LEAST_CALL_BYTES, CALL_BYTES)),
+        }
+    }
+
+    pub fn share(&self) -> Share {
+        Share {
+            all: Arc::clone(&self.connections),
+            own: Arc::new(Semaphore::new(CONNECTIONS_OF_INSTANCE)),
+            handles: Arc::new(Semaphore::new(HANDLES)),
+        }
+    }
+
+    /// Sees that what is to be held for one call is not too much.
+    pub fn check(&self, bytes: usize) -> Result<(), String> {
+        if bytes <= self.call_bytes {
+            return Ok(());
+        }
+        Err(format!(
+            "the result has more than the {} bytes that are allowed",
+            self.call_bytes
+        ))
+    }
+}
+
+impl Share {
+    /// A place for one more connection, waiting for those of other instances.
+    pub fn connection(&self) -> impl Future<Output = Result<Permit, TooMany>> + Send + use<> {
+        let own = Arc::clone(&self.own).try_acquire_owned();
+        let all = Arc::clone(&self.all);
+        async move {
+            let own = own.map_err(|_| TooMany)?;
+            let all = tokio::time::timeout(PATIENCE, all.acquire_owned()).await;
+            let all = all.map_err(|_| TooMany)?.map_err(|_| TooMany)?;
+            Ok(Permit {
+                _own: own,
+                _all: Some(all),
+            })
+        }
+    }
+
+    /// A place for one more handle, behind which there is nothing that others could lack.
+    pub fn handle(&self) -> Result<Permit, TooMany> {
+        let own = Arc::clone(&self.handles).try_acquire_owned();
+        own.map(|own| Permit {
+            _own: own,
+            _all: None,
+        })
+        .map_err(|_| TooMany)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_container_holds_less_for_a_call() {
+        assert_eq!(Bounds::new(None, None).call_bytes, 64 << 20);
+        assert_eq!(Bounds::new(Some(64 << 20), None).call_bytes, 4 << 20);
+        assert_eq!(Bounds::new(Some(1 << 20), None).call_bytes, 1 << 20);
+        let bounds = Bounds::new(Some(64 << 20), None);
+        assert!(bounds.check(4 << 20).is_ok() && bounds.check((4 << 20) + 1).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_comes_back() {
+        let bounds = Bounds::new(None, Some(1));
+        let (one, other) = (bounds.share(), bounds.share());
+        let held = one.connection().await.expect("the first");
+        let waiting = tokio::spawn(other.connection());
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "all are taken");
+        drop(held);
+        waiting.await.expect("no panic").expect("the one that came back");
+    }
+
+    #[tokio::test]
+    async fn an_instance_has_no_more_than_its_share() {
+        let bounds = Bounds::new(None, None);
+        let share = bounds.share();
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_OF_INSTANCE {
+            held.push(share.connection().await.expect("within the share"));
+        }
+        assert_eq!(share.connection().await.expect_err("one too many"), TooMany);
+        bounds.share().connection().await.expect("another instance's");
+        let handles: Vec<_> = (0..HANDLES).map(|_| share.handle().expect("a handle")).collect();
+        assert_eq!(share.handle().expect_err("one too many"), TooMany);
+        drop(handles);
+        share.handle().expect("a handle that came back");
+    }
+}

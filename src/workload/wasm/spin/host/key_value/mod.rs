@@ -1,0 +1,218 @@
+//! Key-value stores: what their interfaces have in common, whatever generation they are of and wherever the
+//! values are kept.
+
+mod redis;
+mod sqlite;
+mod v1;
+mod v2;
+mod v3;
+mod wasi;
+
+use std::sync::Arc;
+
+use self::redis::RedisStore;
+use self::sqlite::SqliteStore;
+use super::bounds::{Bounds, Permit, Share, TooMany};
+use super::sqlite::Place;
+use super::workers::Workers;
+use super::{Grants, Stores};
+
+/// Bytes of a key.
+const LONGEST_KEY: usize = 64 << 10;
+
+/// Why an operation failed, as all generations can say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    TableFull,
+    NoSuchStore,
+    AccessDenied,
+    Other(String),
+}
+
+impl From<TooMany> for Error {
+    fn from(TooMany: TooMany) -> Self {
+        Self::TableFull
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Where the values of stores are.
+#[derive(Clone)]
+pub enum Backend {
+    Sqlite(Arc<SqliteStore>),
+    Redis(Arc<RedisStore>),
+}
+
+impl Backend {
+    pub fn sqlite(place: Place, workers: Arc<Workers>, bounds: &Bounds) -> Self {
+        Self::Sqlite(Arc::new(SqliteStore::new(place, workers, bounds.clone())))
+    }
+
+    /// # Errors
+    /// The URL is not one of a Redis server that can be reached.
+    pub fn redis(url: &str, bounds: &Bounds) -> std::result::Result<Self, &'static str> {
+        Ok(Self::Redis(Arc::new(RedisStore::new(url, bounds.clone())?)))
+    }
+}
+
+/// A store that an instance has opened.
+pub struct Store {
+    opened: Opened,
+    _permit: Permit,
+}
+
+/// What of a store outlives a call into its instance's table.
+#[derive(Clone)]
+pub struct Opened {
+    backend: Backend,
+    label: Arc<str>,
+    call_bytes: usize,
+}
+
+/// A value that is to be replaced, and what it was when it was last looked at.
+pub struct Cas {
+    opened: Opened,
+    key: String,
+    seen: Option<Vec<u8>>,
+    _permit: Permit,
+}
+
+/// Opens the store of a label for an instance.
+fn open(label: &str, grants: &Grants, stores: &Stores, share: &Share) -> Result<Store> {
+    if !grants.key_value_stores.contains(label) {
+        return Err(Error::AccessDenied);
+    }
+    let backend = stores.key_value.get(label).ok_or(Error::NoSuchStore)?;
+    Ok(Store {
+        _permit: share.handle()?,
+        opened: Opened {
+            backend: backend.clone(),
+            label: label.into(),
+            call_bytes: stores.bounds.call_bytes,
+        },
+    })
+}
+
+impl Opened {
+    pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>> {
+        self.check(&[&key], 0)?;
+        match &self.backend {
+            Backend::Sqlite(store) => store.get(&self.label, key).await,
+            Backend::Redis(store) => store.get(key).await,
+        }
+    }
+
+    pub async fn set(&self, key: String, value: Vec<u8>) -> Result<()> {
+        self.check(&[&key], value.len())?;
+        match &self.backend {
+            Backend::Sqlite(store) => store.set_many(&self.label, vec![(key, value)]).await,
+            Backend::Redis(store) => store.set_many(vec![(key, value)]).await,
+        }
+    }
+
+    pub async fn delete(&self, key: String) -> Result<()> {
+        self.delete_many(vec![key]).await
+    }
+
+    pub async fn exists(&self, key: String) -> Result<bool> {
+        self.check(&[&key], 0)?;
+        match &self.backend {
+            Backend::Sqlite(store) => store.exists(&self.label, key).await,
+            Backend::Redis(store) => store.exists(key).await,
+        }
+    }
+
+    pub async fn keys(&self) -> Result<Vec<String>> {
+        match &self.backend {
+            Backend::Sqlite(store) => store.keys(&self.label).await,
+            Backend::Redis(store) => store.keys().await,
+        }
+    }
+
+    /// The values of these keys in their order; `None` for those that there are none of.
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>> {
+        self.check(&keys, 0)?;
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        match &self.backend {
+            Backend::Sqlite(store) => store.get_many(&self.label, keys).await,
+            Backend::Redis(store) => store.get_many(keys).await,
+        }
+    }
+
+    /// All or none of them.
+    pub async fn set_many(&self, values: Vec<(String, Vec<u8>)>) -> Result<()> {
+        let keys: Vec<_> = values.iter().map(|(key, _)| key).collect();
+        self.check(&keys, values.iter().map(|(_, value)| value.len()).sum())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        match &self.backend {
+            Backend::Sqlite(store) => store.set_many(&self.label, values).await,
+            Backend::Redis(store) => store.set_many(values).await,
+        }
+    }
+
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<()> {
+        self.check(&keys, 0)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        match &self.backend {
+            Backend::Sqlite(store) => store.delete_many(&self.label, keys).await,
+            Backend::Redis(store) => store.delete_many(keys).await,
+        }
+    }
+
+    /// Adds to the number that a value is, in decimal digits; a key without a value counts from 0.
+    pub async fn increment(&self, key: String, delta: i64) -> Result<i64> {
+        self.check(&[&key], 0)?;
+        match &self.backend {
+            Backend::Sqlite(store) => store.increment(&self.label, key, delta).await,
+            Backend::Redis(store) => store.increment(key, delta).await,
+        }
+    }
+
+    /// Sets a value if it still is what it was. `false` where it is not.
+    async fn swap(&self, key: String, seen: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool> {
+        self.check(&[&key], value.len())?;
+        match &self.backend {
+            Backend::Sqlite(store) => store.swap(&self.label, key, seen, value).await,
+            Backend::Redis(store) => store.swap(key, seen, value).await,
+        }
+    }
+
+    fn check(&self, keys: &[impl AsRef<str>], bytes: usize) -> Result<()> {
+        let lengths = keys.iter().map(|key| key.as_ref().len());
+        if lengths.clone().any(|length| length > LONGEST_KEY) {
+            return Err(Error::Other(format!("a key has more than {LONGEST_KEY} bytes")));
+        }
+        let bytes = bytes.saturating_add(lengths.sum());
+        if bytes > self.call_bytes {
+            let text = format!(
+                "the values have more than the {} bytes that are allowed",
+                self.call_bytes
+            );
+            return Err(Error::Other(text));
+        }
+        Ok(())
+    }
+}
+
+/// The next value of a number that is stored as text.
+fn incremented(value: Option<&[u8]>, delta: i64) -> Result<i64> {
+    let number = match value {
+        None => Some(0),
+        Some(bytes) => std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok()),
+    };
+    let number = number.ok_or_else(|| Error::Other("the value is not a whole number".to_owned()))?;
+    let sum = number.checked_add(delta);
+    sum.ok_or_else(|| Error::Other("the number would get too large".to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! `spin:key-value/key-value@3.0.0`, whose functions are asynchronous.
+
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+use super::{Error, Opened, Store};
+use crate::workload::wasm::spin::host::bindings::spin::key_value::key_value as api;
+use crate::workload::wasm::spin::host::{Spin, SpinCtxView, stream};
+
+impl From<Error> for api::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::TableFull => Self::StoreTableFull,
+            Error::NoSuchStore => Self::NoSuchStore,
+            Error::AccessDenied => Self::AccessDenied,
+            Error::Other(text) => Self::Other(text),
+        }
+    }
+}
+
+fn opened<T>(accessor: &Accessor<T, Spin>, store: &Resource<Store>) -> Result<Opened, Error> {
+    accessor.with(|mut access| access.get().store(store))
+}
+
+impl api::Host for SpinCtxView<'_> {}
+
+impl api::HostStore for SpinCtxView<'_> {
+    async fn drop(&mut self, store: Resource<Store>) -> wasmtime::Result<()> {
+        self.table.delete(store)?;
+        Ok(())
+    }
+}
+
+impl<T: Send> api::HostStoreWithStore<T> for Spin {
+    async fn open(accessor: &Accessor<T, Self>, label: String) -> Result<Resource<Store>, api::Error> {
+        Ok(accessor.with(|mut access| access.get().open_store(&label))?)
+    }
+
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        store: Resource<Store>,
+        key: String,
+    ) -> Result<Option<Vec<u8>>, api::Error> {
+        Ok(opened(accessor, &store)?.get(key).await?)
+    }
+
+    async fn set(
+        accessor: &Accessor<T, Self>,
+        store: Resource<Store>,
+        key: String,
+        value: Vec<u8>,
+    ) -> Result<(), api::Error> {
+        Ok(opened(accessor, &store)?.set(key, value).await?)
+    }
+
+    async fn delete(
+        accessor: &Accessor<T, Self>,
+        store: Resource<Store>,
+        key: String,
+    ) -> Result<(), api::Error> {
+        Ok(opened(accessor, &store)?.delete(key).await?)
+    }
+
+    async fn exists(
+        accessor: &Accessor<T, Self>,
+        store: Resource<Store>,
+        key: String,
+    ) -> Result<bool, api::Error> {
+        Ok(opened(accessor, &store)?.exists(key).await?)
+    }
+
+    async fn get_keys(
+        accessor: &Accessor<T, Self>,
+        store: Resource<Store>,
+    ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), api::Error>>)> {
+        let keys = match opened(accessor, &store) {
+            Ok(opened) => opened.keys().await,
+            Err(error) => Err(error),
+        };
+        accessor.with(|mut access| stream::of(&mut access, keys.map_err(api::Error::from)))
+    }
+}

@@ -1,0 +1,167 @@
+//! MQTT: what the interfaces of its client have in common, whatever generation they are of.
+
+mod v2;
+mod v3;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS};
+use tokio::sync::Mutex;
+
+use super::bounds::{ANSWER_TIME, Bounds, CONNECT_TIME, Permit, Share};
+use super::network::Unreachable;
+use super::{Grants, Stores};
+
+/// Requests that may wait in a client: there is one at a time.
+const WAITING: usize = 4;
+const PORT: u16 = 1883;
+/// Bytes of a message that the broker may send us, which is none but answers.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// Why an operation failed, as all generations can say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    InvalidAddress,
+    TooManyConnections,
+    ConnectionFailed(String),
+    Other(String),
+}
+
+/// How surely a message is to arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surety {
+    AtMostOnce,
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+/// A connection that an instance has opened. It is made when a message is sent.
+pub struct Connection {
+    opened: Opened,
+    _permit: Permit,
+}
+
+/// What of a connection outlives a call into its instance's table.
+#[derive(Clone)]
+pub struct Opened {
+    client: Arc<Mutex<(AsyncClient, EventLoop)>>,
+    bounds: Bounds,
+}
+
+/// Where a broker is, and who we are to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Broker {
+    host: String,
+    port: u16,
+    /// Empty where the broker is to choose.
+    client: String,
+}
+
+/// Reads `mqtt://HOST:PORT?client_id=ID`.
+fn parse(address: &str) -> Result<Broker, Error> {
+    let uri: Uri = address.parse().map_err(|_| Error::InvalidAddress)?;
+    match uri.scheme_str() {
+        Some("mqtt" | "tcp") => {}
+        Some("mqtts" | "ssl") => return Err(Error::Other("TLS is not supported; use mqtt://".to_owned())),
+        _ => return Err(Error::InvalidAddress),
+    }
+    let query = uri.query().unwrap_or_default().split('&');
+    let client = query
+        .filter_map(|parameter| parameter.strip_prefix("client_id="))
+        .next_back();
+    let client = client.unwrap_or_default();
+    if !client
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c))
+    {
+        return Err(Error::InvalidAddress);
+    }
+    Ok(Broker {
+        host: uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or(Error::InvalidAddress)?
+            .to_owned(),
+        port: uri.port_u16().unwrap_or(PORT),
+        client: client.to_owned(),
+    })
+}
+
+/// Opens a connection for an instance.
+fn open(
+    address: &str,
+    (user, password): (String, String),
+    keep_alive: u64,
+    (grants, stores, share): (&Arc<Grants>, &Stores, &Share),
+) -> impl Future<Output = Result<Connection, Error>> + Send + use<> {
+    let broker = parse(address);
+    let (permit, grants) = (share.connection(), Arc::clone(grants));
+    let bounds = stores.bounds.clone();
+    async move {
+        let Broker { host, port, client } = broker?;
+        grants
+            .check_host("mqtt", &host, port)
+            .map_err(|error| match error {
+                Unreachable::NotAllowed(_) => Error::ConnectionFailed(error.to_string()),
+                Unreachable::Failed(text) => Error::Other(text),
+            })?;
+        let permit = permit.await.map_err(|_| Error::TooManyConnections)?;
+        let mut options = MqttOptions::new(client, host, port);
+        if !user.is_empty() || !password.is_empty() {
+            options.set_credentials(user, password);
+        }
+        // Of the two octets that it has; none at all, or a second at least.
+        options.set_keep_alive(Duration::from_secs(keep_alive.min(u64::from(u16::MAX))));
+        options.set_max_packet_size(LONGEST_ANSWER, bounds.call_bytes);
+        let (client, mut events) = AsyncClient::new(options, WAITING);
+        events
+            .network_options
+            .set_connection_timeout(CONNECT_TIME.as_secs());
+        Ok(Connection {
+            opened: Opened {
+                client: Arc::new(Mutex::new((client, events))),
+                bounds,
+            },
+            _permit: permit,
+        })
+    }
+}
+
+impl Opened {
+    /// Returns when the broker has it as surely as was asked.
+    pub async fn publish(&self, topic: String, payload: Vec<u8>, surety: Surety) -> Result<(), Error> {
+        self.bounds
+            .check(topic.len() + payload.len())
+            .map_err(|_| Error::Other("the message is too large".to_owned()))?;
+        let quality = match surety {
+            Surety::AtMostOnce => QoS::AtMostOnce,
+            Surety::AtLeastOnce => QoS::AtLeastOnce,
+            Surety::ExactlyOnce => QoS::ExactlyOnce,
+        };
+        let mut client = self.client.lock().await;
+        let (client, events) = &mut *client;
+        let sending = client.publish(topic, quality, false, payload);
+        sending.await.map_err(|error| Error::Other(error.to_string()))?;
+        let sent = async {
+            loop {
+                let event = events
+                    .poll()
+                    .await
+                    .map_err(|error| Error::ConnectionFailed(error.to_string()))?;
+                match (quality, event) {
+                    (QoS::AtMostOnce, Event::Outgoing(Outgoing::Publish(_)))
+                    | (QoS::AtLeastOnce, Event::Incoming(Packet::PubAck(_)))
+                    | (QoS::ExactlyOnce, Event::Incoming(Packet::PubComp(_))) => return Ok(()),
+                    _ => {}
+                }
+            }
+        };
+        let sent = tokio::time::timeout(ANSWER_TIME, sent).await;
+        sent.unwrap_or_else(|_| Err(Error::ConnectionFailed("the broker does not answer".to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

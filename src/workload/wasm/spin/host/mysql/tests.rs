@@ -1,0 +1,158 @@
+//! The client on a real server.
+
+use super::*;
+use crate::workload::wasm::spin::host::servers;
+use crate::workload::wasm::spin::host::tests::{granted, stores};
+
+async fn opened(address: &str, hosts: &[&str]) -> Result<Connection, Error> {
+    let stores = stores("", std::path::Path::new("/nonexistent"));
+    open(address, &granted(&[], hosts), &stores, &stores.bounds.share()).await
+}
+
+#[tokio::test]
+async fn values_of_every_type_come_back() {
+    let Some(server) = servers::mysql() else { return };
+    let host = format!("mysql://127.0.0.1:{}", server.port);
+    let address = format!("mysql://root@127.0.0.1:{}/mysql?ssl-mode=disabled", server.port);
+    let connection = opened(&address, &[&host]).await.expect("a connection");
+    let mysql = &connection.opened;
+    let run = |statement: &str| mysql.execute(statement.to_owned(), Vec::new());
+    run("CREATE DATABASE d").await.expect("made");
+    run("USE d").await.expect("used");
+    run(
+        "CREATE TABLE t (b TINYINT, i8 TINYINT, i16 SMALLINT, i32 INT, i64 BIGINT, u8 TINYINT UNSIGNED, \
+         u16 SMALLINT UNSIGNED, u32 INT UNSIGNED, u64 BIGINT UNSIGNED, f32 FLOAT, f64 DOUBLE, \
+         s VARCHAR(20), x VARBINARY(20), l TEXT, y BLOB, n INT)",
+    )
+    .await
+    .expect("made");
+    let values = vec![
+        Value::Int8(1),
+        Value::Int8(i8::MIN),
+        Value::Int16(i16::MIN),
+        Value::Int32(i32::MIN),
+        Value::Int64(i64::MIN),
+        Value::Uint8(u8::MAX),
+        Value::Uint16(u16::MAX),
+        Value::Uint32(u32::MAX),
+        Value::Uint64(u64::MAX),
+        Value::Floating32(1.5),
+        Value::Floating64(2.25),
+        Value::Str("ä".to_owned()),
+        Value::Binary(vec![0, 255]),
+        Value::Str("long".to_owned()),
+        Value::Binary(vec![1]),
+        Value::Null,
+    ];
+    let mut given = values.clone();
+    given[0] = Value::Boolean(true);
+    let insert = format!("INSERT INTO t VALUES ({})", vec!["?"; values.len()].join(", "));
+    mysql.execute(insert, given).await.expect("inserted");
+    let set = mysql
+        .query("SELECT * FROM t".to_owned(), Vec::new())
+        .await
+        .expect("rows");
+    assert_eq!(set.rows, [values]);
+    let kinds: Vec<Kind> = set.columns.iter().map(|(_, kind)| *kind).collect();
+    let integers = [Kind::Int8, Kind::Int8, Kind::Int16, Kind::Int32, Kind::Int64];
+    assert_eq!(kinds[..5], integers);
+    assert_eq!(
+        kinds[9..13],
+        [Kind::Floating32, Kind::Floating64, Kind::Str, Kind::Binary]
+    );
+    assert_eq!(set.columns[11].0, "s");
+    let none = mysql
+        .query("SELECT * FROM t WHERE n = ?".to_owned(), vec![Value::Int32(1)])
+        .await;
+    assert_eq!(none.expect("no rows").rows.len(), 0);
+    let other = mysql.query("SELECT NOW()".to_owned(), Vec::new()).await;
+    assert!(
+        matches!(&other, Err(Error::ValueConversionFailed(_))),
+        "{other:?}"
+    );
+    let wrong = mysql.query("SELEC 1".to_owned(), Vec::new()).await;
+    assert!(
+        matches!(&wrong, Err(Error::QueryFailed(text)) if text.contains("syntax")),
+        "{wrong:?}"
+    );
+    let file = mysql
+        .execute(
+            "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE t".to_owned(),
+            Vec::new(),
+        )
+        .await;
+    assert!(matches!(&file, Err(Error::QueryFailed(_))), "{file:?}");
+    let denied = opened(&address.replace("root", "nobody"), &[&host])
+        .await
+        .map(|_| ());
+    assert!(
+        matches!(&denied, Err(Error::ConnectionFailed(text)) if text.contains("denied")),
+        "{denied:?}"
+    );
+}
+
+#[tokio::test]
+async fn addresses_lead_only_where_they_may() {
+    let all = &["*://*:*"][..];
+    for (address, hosts, expected) in [
+        (
+            "mysql://u@127.0.0.1:1/d",
+            &["mysql://127.0.0.1:2"][..],
+            "address mysql://127.0.0.1:1 is not permitted",
+        ),
+        (
+            "mysql://u@db/d",
+            &["mysql://127.0.0.1"],
+            "address mysql://db:3306 is not permitted",
+        ),
+        (
+            "mysql://u@a/d?ssl-mode=required",
+            all,
+            "ssl-mode: TLS is not supported",
+        ),
+        (
+            "mysql://u@a/d?x=1&SslMode=VERIFY_CA",
+            all,
+            "ssl-mode: TLS is not supported",
+        ),
+        (
+            "mysql://u@a/d?require_ssl=true",
+            all,
+            "require_ssl: TLS is not supported",
+        ),
+        (
+            "mysql://u@a/d?socket=%2Frun%2Fmysqld.sock",
+            all,
+            "socket: unix sockets are not supported",
+        ),
+    ] {
+        let outcome = opened(address, hosts).await.map(|_| ());
+        assert_eq!(outcome, Err(failed(expected)), "{address}");
+    }
+    for wrong in ["", "mysql", "http://a/b", "mysql://u@a/d?nonsense=1"] {
+        let outcome = opened(wrong, all).await.map(|_| ());
+        assert!(
+            matches!(&outcome, Err(Error::ConnectionFailed(_))),
+            "{wrong}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn the_client_does_not_see_what_it_does_not_know() {
+    let of = |address| without_tls(address);
+    assert_eq!(of("mysql://a/b"), ("mysql://a/b".to_owned(), false));
+    assert_eq!(
+        of("mysql://a/b?ssl-mode=DISABLED"),
+        ("mysql://a/b".to_owned(), false)
+    );
+    assert_eq!(
+        of("mysql://a/b?x=1&sslmode=disabled&y=2"),
+        ("mysql://a/b?x=1&y=2".to_owned(), false)
+    );
+    assert_eq!(
+        of("mysql://a/b?sslMode=preferred"),
+        ("mysql://a/b".to_owned(), true)
+    );
+    assert_eq!(of("mysql://a/b?ssl-mode"), ("mysql://a/b".to_owned(), true));
+}

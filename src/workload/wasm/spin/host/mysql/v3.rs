@@ -1,0 +1,64 @@
+//! `spin:mysql/mysql@3.0.0`, whose functions are asynchronous.
+
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+use super::{Connection, Error, Opened};
+use crate::workload::wasm::spin::host::bindings::spin::mysql::mysql as api;
+use crate::workload::wasm::spin::host::{Spin, SpinCtxView, rdbms, stream};
+
+fn opened<T>(accessor: &Accessor<T, Spin>, connection: &Resource<Connection>) -> Result<Opened, Error> {
+    accessor.with(|mut access| access.get().mysql(connection))
+}
+
+impl api::Host for SpinCtxView<'_> {}
+
+impl api::HostConnection for SpinCtxView<'_> {
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+type Streamed = (
+    Vec<api::Column>,
+    StreamReader<api::Row>,
+    FutureReader<Result<(), api::Error>>,
+);
+
+impl<T: Send> api::HostConnectionWithStore<T> for Spin {
+    async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, api::Error> {
+        let opening = accessor.with(|mut access| access.get().opening_mysql(&address));
+        let connection = opening.await?;
+        Ok(accessor.with(|mut access| access.get().hold_mysql(connection))?)
+    }
+
+    async fn query(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        params: Vec<api::ParameterValue>,
+    ) -> wasmtime::Result<Result<Streamed, api::Error>> {
+        let params = params.into_iter().map(Into::into).collect();
+        let outcome = match opened(accessor, &connection) {
+            Ok(opened) => opened.query(statement, params).await,
+            Err(error) => Err(error),
+        };
+        let set = match outcome {
+            Ok(set) => set,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let rows: Vec<api::Row> = set.rows.into_iter().map(rdbms::row).collect();
+        let (rows, end) = accessor.with(|mut access| stream::of(&mut access, Ok(rows)))?;
+        Ok(Ok((set.columns.into_iter().map(Into::into).collect(), rows, end)))
+    }
+
+    async fn execute(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        params: Vec<api::ParameterValue>,
+    ) -> Result<(), api::Error> {
+        let params = params.into_iter().map(Into::into).collect();
+        Ok(opened(accessor, &connection)?.execute(statement, params).await?)
+    }
+}

@@ -1,0 +1,229 @@
+//! What statements can do, and what not.
+
+use std::path::Path;
+
+use super::*;
+use crate::workload::wasm::spin::host::tests::{granted, stores};
+use crate::workload::wasm::spin::runtime_config::RuntimeConfig;
+
+async fn opened(stores: &Stores) -> Database {
+    let grants = granted(&["default"], &[]);
+    open("default", &grants, stores, &stores.bounds.share())
+        .await
+        .expect("a database")
+}
+
+async fn run(database: &Database, statement: &str) -> Result<Rows, Error> {
+    database.opened.execute(statement.to_owned(), Vec::new()).await
+}
+
+/// What a statement fails with, which has to be told with the statement.
+async fn error(database: &Database, statement: &str) -> String {
+    match run(database, statement).await {
+        Err(Error::Io(text)) => text,
+        other => panic!("{statement}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn values_of_every_type_come_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let database = opened(&stores).await;
+    run(&database, "CREATE TABLE t (a, b, c, d, e)")
+        .await
+        .expect("made");
+    let values = vec![
+        Value::Integer(i64::MIN),
+        Value::Real(1.5),
+        Value::Text("ä".to_owned()),
+        Value::Blob(vec![0, 255]),
+        Value::Null,
+    ];
+    let insert = "INSERT INTO t VALUES (?, ?, ?, ?, ?)".to_owned();
+    let none = database
+        .opened
+        .execute(insert.clone(), values.clone())
+        .await
+        .expect("inserted");
+    assert_eq!((none.columns.len(), none.rows.len()), (0, 0));
+    let rows = run(&database, "SELECT * FROM t").await.expect("rows");
+    assert_eq!(rows.columns, ["a", "b", "c", "d", "e"]);
+    assert_eq!(rows.rows, [values]);
+    assert_eq!(database.opened.last_insert_rowid().await, Ok(1));
+    assert_eq!(database.opened.changes().await, Ok(1));
+    let few = database.opened.execute(insert, vec![Value::Null]).await;
+    assert!(matches!(few, Err(Error::Io(_))), "{few:?}");
+    assert!(error(&database, "SELEC 1").await.contains("syntax error"));
+    assert!(
+        error(&database, "SELECT CAST(x'ff' AS TEXT)")
+            .await
+            .contains("UTF-8")
+    );
+}
+
+#[tokio::test]
+async fn a_connection_has_transactions_of_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let (one, other) = (opened(&stores).await, opened(&stores).await);
+    run(&one, "CREATE TABLE t (a)").await.expect("made");
+    run(&one, "BEGIN").await.expect("begun");
+    run(&one, "INSERT INTO t VALUES (1)").await.expect("inserted");
+    assert_eq!(run(&other, "SELECT * FROM t").await.expect("rows").rows.len(), 0);
+    run(&one, "COMMIT").await.expect("committed");
+    assert_eq!(run(&other, "SELECT * FROM t").await.expect("rows").rows.len(), 1);
+    run(&one, "BEGIN").await.expect("begun");
+    run(&one, "DELETE FROM t").await.expect("deleted");
+    // What was not committed is undone.
+    drop(one);
+    assert_eq!(run(&other, "SELECT * FROM t").await.expect("rows").rows.len(), 1);
+    assert!(directory.path().join(".spin/sqlite_db.db").is_file());
+}
+
+#[tokio::test]
+async fn nothing_outside_of_the_database_is_reached() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let elsewhere = directory.path().join("elsewhere.db");
+    let stores = stores("", directory.path());
+    let database = opened(&stores).await;
+    let file = elsewhere.display();
+    for statement in [
+        format!("ATTACH '{file}' AS other"),
+        format!("ATTACH '{file}' || '' AS other"),
+        format!("ATTACH (SELECT '{file}') AS other"),
+        format!("ATTACH 'file:{file}?mode=rwc' AS other"),
+        "ATTACH 'file::memory:?cache=shared' AS other".to_owned(),
+        format!("VACUUM INTO '{file}'"),
+        format!("VACUUM INTO '{file}' || ''"),
+        format!("SELECT load_extension('{file}')"),
+        "PRAGMA temp_store_directory = '/tmp'".to_owned(),
+        "PRAGMA temp_store = FILE".to_owned(),
+        "pragma Hard_Heap_Limit = 0".to_owned(),
+        "PRAGMA mmap_size = 1000000".to_owned(),
+        "PRAGMA threads = 8".to_owned(),
+        "PRAGMA trusted_schema = 1".to_owned(),
+        "PRAGMA writable_schema = 1".to_owned(),
+        "SELECT * FROM pragma_hard_heap_limit(0)".to_owned(),
+    ] {
+        let text = error(&database, &statement).await;
+        let refused = ["authoriz", "prohibited", "too many arguments"];
+        assert!(
+            refused.iter().any(|refused| text.contains(refused)),
+            "{statement}: {text}"
+        );
+    }
+    let bound = database
+        .opened
+        .execute(
+            "ATTACH ? AS other".to_owned(),
+            vec![Value::Text(file.to_string())],
+        )
+        .await;
+    assert!(
+        matches!(&bound, Err(Error::Io(text)) if text.contains("authoriz")),
+        "{bound:?}"
+    );
+    assert!(!elsewhere.exists());
+    let files: Vec<_> = std::fs::read_dir(directory.path())
+        .expect("a directory")
+        .flatten()
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    // What is its own goes.
+    for statement in [
+        "CREATE TABLE t (a)",
+        "CREATE TEMP TABLE u (a)",
+        "ATTACH ':memory:' AS m",
+        "DETACH m",
+        "VACUUM",
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA table_info(t)",
+        "PRAGMA journal_mode = WAL",
+        "CREATE VIRTUAL TABLE f USING fts5(x)",
+    ] {
+        run(&database, statement)
+            .await
+            .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+    let schema = error(&database, "DELETE FROM sqlite_master").await;
+    assert!(schema.contains("may not be modified"), "{schema}");
+}
+
+#[tokio::test]
+async fn a_component_has_no_database_that_it_was_not_granted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let share = stores.bounds.share();
+    let outcome = open("default", &granted(&["other"], &[]), &stores, &share)
+        .await
+        .map(|_| ());
+    assert_eq!(outcome, Err(Error::AccessDenied));
+    let outcome = open("other", &granted(&["other"], &[]), &stores, &share)
+        .await
+        .map(|_| ());
+    assert_eq!(outcome, Err(Error::NoSuchDatabase));
+    assert!(!directory.path().join(".spin").exists());
+}
+
+#[tokio::test]
+async fn results_and_memory_have_their_limits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // As little as there is: 1 MiB for a call.
+    let stores = Stores::new(&RuntimeConfig::default(), directory.path(), Some(1)).expect("stores");
+    let database = opened(&stores).await;
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+    let text = error(&database, &format!("{endless} SELECT i FROM n")).await;
+    assert!(text.contains("1048576"), "{text}");
+    let text = error(&database, "SELECT zeroblob(2000000)").await;
+    assert!(text.contains("too big"), "{text}");
+    let text = error(&database, &format!("SELECT '{}'", "x".repeat(2_000_000))).await;
+    assert!(text.contains("too long"), "{text}");
+}
+
+/// It does not go on behind the back of a guest that is gone.
+#[tokio::test]
+async fn a_statement_ends_with_those_who_wait_for_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let database = opened(&stores).await;
+    let opened = database.opened.clone();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let waiting = tokio::spawn(async move { opened.execute(endless.to_owned(), Vec::new()).await });
+    // Others are not held up by it.
+    let other = self::opened(&stores).await;
+    run(&other, "SELECT 1").await.expect("a row");
+    waiting.abort();
+    waiting.await.expect_err("given up");
+    run(&database, "SELECT 1")
+        .await
+        .expect("the connection is free again");
+}
+
+#[tokio::test]
+async fn a_statement_ends_when_its_time_is_over() {
+    let mut connection = Place::Memory.open(&Bounds::new(None, None)).expect("a database");
+    let deadline = Deadline::default();
+    guard::confine(&mut connection, &Bounds::new(None, None), deadline.clone()).expect("confined");
+    deadline.set(Instant::now() + Duration::from_millis(50));
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let outcome = execute(&connection, &Bounds::new(None, None), endless, &[]);
+    assert_eq!(outcome, Err(Error::Io("interrupted".to_owned())));
+    assert!(deadline.passed());
+}
+
+#[test]
+fn a_file_is_named_where_it_cannot_be_opened() {
+    let place = Place::File(Path::new("/proc/nothing/here.db").to_owned());
+    let error = place
+        .open(&Bounds::new(None, None))
+        .expect_err("no such directory");
+    assert!(error.starts_with("/proc/nothing/here.db: "), "{error}");
+}
+
+/// Not one of the host that happens to be linked in its place.
+#[test]
+fn the_library_is_the_one_that_comes_along() {
+    let expected = ffi::SQLITE_VERSION.to_str().expect("a text");
+    assert_eq!(rusqlite::version(), expected);
+}
