@@ -22,6 +22,28 @@ use super::leaks::cgroups;
 use super::network::within;
 use super::runtime::Runtime;
 
+/// The manifest of the image `spin:test`: a component that is open, one that only it may call, and a reply.
+const SPIN: &str = r#"spin_manifest_version = 2
+[application]
+name = "shop"
+[[trigger.http]]
+route = "/:page"
+component = "front"
+[[trigger.http]]
+route = { private = true }
+component = "store"
+[[trigger.http]]
+route = "/robots.txt"
+static_response = { body = "Disallow: /" }
+[component.front]
+source = "http-02.wasm"
+environment = { MODE = "front" }
+allowed_outbound_hosts = ["http://store.spin.internal"]
+[component.store]
+source = "http-02.wasm"
+environment = { MODE = "store" }
+"#;
+
 /// The image of busybox, without an entry point.
 pub const NATIVE: &str = "native:test";
 
@@ -68,6 +90,10 @@ impl Daemon {
         ] {
             daemon.import_guest(name);
         }
+        daemon.import("spin:test", "CMD [\"/\"]", |root| {
+            fs::write(root.join("spin.toml"), SPIN).expect("the manifest");
+            fs::write(root.join("http-02.wasm"), guest::binary("http-02")).expect("the guest");
+        });
         daemon
     }
 

@@ -16,6 +16,7 @@ mod refused;
 mod running;
 mod sandbox;
 mod sockets;
+pub mod spin;
 mod tiers;
 mod traps;
 
@@ -49,6 +50,7 @@ pub fn tests() -> Vec<Test> {
         traps::tests(),
         sockets::tests(),
         http::tests(),
+        spin::tests(),
         real::tests(),
     ]
     .into_iter()

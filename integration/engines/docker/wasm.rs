@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test!(annotation),
         test!(server_made_for_wasmedge),
         test!(service_of_wasi_http),
+        test!(spin_application),
     ]
 }
 
@@ -328,4 +329,37 @@ fn service_of_wasi_http(case: &Case) {
     assert_eq!(response.text().lines().last(), Some("chunk 10"));
     // Ended by itself, not killed after the time.
     assert_ne!(docker.inspect(&id, "{{.State.ExitCode}}"), "137");
+}
+
+/// An image made for Docker's own runtime of Spin applications.
+fn spin_application(case: &Case) {
+    let docker = Docker::new(case);
+    let id = docker.start(&["-p", "80"], "spin:test", &[]);
+    let address = docker.published(&id, 80);
+    docker.within(|| http::get_eventually(address, "/.well-known/spin/health"));
+    let asked = [
+        ("/env", "MODE=front\n"),
+        ("/robots.txt", "Disallow: /"),
+        ("/out?url=http://store.spin.internal/env", "MODE=store\n"),
+    ];
+    let wrong: Vec<String> = docker.within(|| {
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..100)
+                .map(|number| {
+                    let (path, wanted) = asked[number % asked.len()];
+                    scope.spawn(move || match http::get(address, path) {
+                        Ok(response) if response.text().ends_with(wanted) => None,
+                        other => Some(format!("{path}: {other:?}")),
+                    })
+                })
+                .collect();
+            let ends = clients.into_iter().map(|client| client.join().expect("no panic"));
+            ends.flatten().collect()
+        })
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let denied = docker.within(|| http::get(address, "/out?url=http://one.test/"));
+    assert!(denied.expect("an answer").text().contains("HttpRequestDenied"));
+    docker.call(&["stop", &id]).ok();
+    assert_eq!(docker.inspect(&id, "{{.State.ExitCode}}"), "0");
 }

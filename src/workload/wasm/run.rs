@@ -189,6 +189,7 @@ impl Loaded {
         let circumstances = Circumstances {
             shortage: limits.shortage(),
             fuel,
+            component: None,
         };
         verdict::pronounce(outcome, &circumstances)
     }

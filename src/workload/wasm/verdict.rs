@@ -1,6 +1,7 @@
 //! How a guest ended: in words on standard error, for who wrote it, and as the exit code of its process.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use wasmtime::{ThrownException, Trap, WasmBacktrace, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
@@ -17,6 +18,8 @@ pub struct Circumstances {
     pub shortage: Option<Shortage>,
     /// What it had.
     pub fuel: Option<u64>,
+    /// Which it is, where there are others.
+    pub component: Option<Arc<str>>,
 }
 
 /// The exit code; with the reason on standard error where it is not the guest's own.
@@ -51,7 +54,11 @@ fn judge(error: &wasmtime::Error, circumstances: &Circumstances) -> (String, u8)
 /// What happened to a guest, in a line, and where in it, in lines below.
 pub fn account(error: &wasmtime::Error, circumstances: &Circumstances) -> String {
     let what = if is_trap(error) { "trapped" } else { "failed" };
-    let mut text = format!("wrun: the guest {what}: {}\n", cause(error, circumstances));
+    let who = match &circumstances.component {
+        Some(id) => format!("component `{id}`"),
+        None => "the guest".to_owned(),
+    };
+    let mut text = format!("wrun: {who} {what}: {}\n", cause(error, circumstances));
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         text.push_str(&stack(&backtrace.to_string()));
     }
@@ -163,6 +170,19 @@ mod tests {
         assert_eq!(
             (text.as_str(), code),
             ("wrun: the guest trapped: out of bounds memory access\n", 134)
+        );
+    }
+
+    #[test]
+    fn of_several_components_the_one_is_named() {
+        let circumstances = Circumstances {
+            component: Some(Arc::from("api")),
+            ..Circumstances::default()
+        };
+        let (text, _) = judge(&Trap::MemoryOutOfBounds.into(), &circumstances);
+        assert_eq!(
+            text,
+            "wrun: component `api` trapped: out of bounds memory access\n"
         );
     }
 

@@ -69,7 +69,7 @@ alone! {
                 let work = || {
                     assert_eq!(std::process::id(), 1);
                     nix::unistd::dup2_stdout(&writer).expect("stdout");
-                    run(provided.code, &provided.kind, provided.build, guest(&["spin"]), proc_self(), || Ok(()))
+                    run(work(provided), guest(&["spin"]), proc_self(), || Ok(()))
                 };
                 std::process::exit(work().into());
             }
@@ -128,12 +128,7 @@ alone! {
             std::fs::remove_file(dir.join("b")).expect("removed");
             std::fs::remove_dir(&dir).expect("removed");
 
-            let code = Code {
-                file: compiled.code,
-                kind: compiled.kind,
-                build: compiled.build,
-            };
-            let loaded = load(Work::Guest(code), &guest(&[]), proc_self().as_fd());
+            let loaded = load(work(compiled), &guest(&[]), proc_self().as_fd());
             assert!(loaded.is_err(), "code was made executable");
             refused("fork", fork::run_in_child(|| 0).map(drop));
             refused("exec", nix::unistd::execv(c"/bin/true", &[c"true"]).map(drop).map_err(Into::into));

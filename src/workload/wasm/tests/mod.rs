@@ -61,6 +61,15 @@ fn named(name: &str) -> Request<'_> {
     }
 }
 
+/// What a container is to run of this.
+fn work(provided: Provided) -> Work {
+    Work::Guest(Code {
+        file: provided.code,
+        kind: provided.kind,
+        build: provided.build,
+    })
+}
+
 fn no_cache() -> Result<Cache, CacheError> {
     Err(CacheError::NoHome)
 }
@@ -107,12 +116,8 @@ fn start_after(change: impl FnOnce(), provided: Provided, guest: Guest, stdin: O
         }
         let proc_self = proc_self();
         change();
-        let code = Code {
-            file: code,
-            kind: provided.kind,
-            build: provided.build,
-        };
-        run(Work::Guest(code), guest, proc_self, || Ok(()))
+        let provided = Provided { code, ..provided };
+        run(work(provided), guest, proc_self, || Ok(()))
     })
     .expect("a child");
     Running { pid, stdout, stderr }

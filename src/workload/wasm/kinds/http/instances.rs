@@ -94,21 +94,26 @@ impl Slots {
 /// A component that answers requests.
 pub struct Handler(ProxyHandler<Instances>);
 
+/// A component that is linked.
+pub struct Linked {
+    pub engine: Engine,
+    pub proxy: ProxyPre<Host>,
+    pub wasi: Wasi,
+    /// Which it is, for what is said of its failures, where there are others.
+    pub id: Option<Arc<str>>,
+}
+
 impl Handler {
     /// `limits` are of all instances together.
     pub fn new(
-        engine: &Engine,
-        handler: ProxyPre<Host>,
-        wasi: Wasi,
+        linked: Linked,
         host: MakeHost,
         limits: Limits,
         slots: &Slots,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self(ProxyHandler::new(Instances {
-            engine: engine.clone(),
-            handler,
-            wasi,
+            linked,
             host,
             limits,
             slots: Arc::clone(&slots.free),
@@ -124,15 +129,14 @@ impl Handler {
     ) -> Result<Response<WasiBody>, StatusCode> {
         let (end, ended) = oneshot::channel();
         let outcome = self.0.handle(Ticket { end, permits }, request).await;
-        outcome.map_err(|error| status_of(error, ended))
+        let id = &self.0.state().linked.id;
+        outcome.map_err(|error| status_of(error, ended, id.clone()))
     }
 }
 
 /// Makes instances.
 struct Instances {
-    engine: Engine,
-    handler: ProxyPre<Host>,
-    wasi: Wasi,
+    linked: Linked,
     host: MakeHost,
     /// Of all together.
     limits: Limits,
@@ -147,16 +151,17 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Host, Expiration, Worker>> {
         let slot = Arc::clone(&self.slots).acquire_owned().await?;
-        let mut store = Store::new(&self.engine, (self.host)());
+        let mut store = Store::new(&self.linked.engine, (self.host)());
         self.limits.apply(&mut store, Host::limits)?;
-        let proxy = self.handler.instantiate_async(&mut store).await?;
+        let proxy = self.linked.proxy.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
             proxy,
             view: Host::http,
             expiration: Expiration::new(self.stopping.clone()),
             state: Worker {
-                reuse: Reuse::of(self.wasi),
+                reuse: Reuse::of(self.linked.wasi),
+                id: self.linked.id.clone(),
                 last_request: Mutex::new(None),
                 _slot: slot,
             },
@@ -179,6 +184,7 @@ pub struct Ticket {
 /// One instance, as the engine's driver of requests asks about it.
 struct Worker {
     reuse: Reuse,
+    id: Option<Arc<str>>,
     last_request: Mutex<Option<oneshot::Sender<bool>>>,
     /// Given back after the store is gone.
     _slot: OwnedSemaphorePermit,
@@ -217,7 +223,7 @@ impl WorkerState for Worker {
 
     fn drop(&self, store: Store<Host>, outcome: wasmtime::Result<()>) {
         if let Err(error) = &outcome {
-            report(error);
+            report(error, self.id.clone());
         }
         let last = self
             .last_request

@@ -32,7 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use instances::{Handler, MakeHost, Permits, Slots, handler};
+pub use instances::{Handler, Linked, MakeHost, Permits, Slots, handler};
 pub use limits::{InstanceSize, Limits, guest_memory};
 pub use one::One;
 pub use server::{Server, Settings};

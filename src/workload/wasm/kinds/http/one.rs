@@ -8,7 +8,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::WasiBody;
 
-use super::instances::{Handler, MakeHost, Permits, Slots, handler};
+use super::instances::{Handler, Linked, MakeHost, Permits, Slots, handler};
 use super::limits::Limits;
 use super::service::Site;
 use crate::workload::wasm::kinds::{Wasi, wasi};
@@ -33,8 +33,13 @@ impl One {
     ) -> wasmtime::Result<Self> {
         let linked = wasi::link(engine, component)?.instantiate_pre(component)?;
         let slots = Slots::new(limits.instances);
-        let proxy = handler(linked, wasi)?;
-        let handler = Handler::new(engine, proxy, wasi, host, guest_limits, &slots, stopping);
+        let linked = Linked {
+            engine: engine.clone(),
+            proxy: handler(linked, wasi)?,
+            wasi,
+            id: None,
+        };
+        let handler = Handler::new(linked, host, guest_limits, &slots, stopping);
         Ok(Self { handler, slots })
     }
 }

@@ -111,9 +111,13 @@ impl<S: Site> Service<S> {
 }
 
 /// Tells on standard error what went wrong, once, and gives what to tell the client.
-pub fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> StatusCode {
+pub fn status_of(
+    error: wasmtime::Error,
+    ended: oneshot::Receiver<bool>,
+    component: Option<Arc<str>>,
+) -> StatusCode {
     if let Some(failed) = error.downcast_ref::<InstantiationError<Ticket>>() {
-        report(&failed.error);
+        report(&failed.error, component);
         return match failed.error.downcast_ref::<Trap>() {
             Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
             None => StatusCode::SERVICE_UNAVAILABLE,
@@ -124,7 +128,7 @@ pub fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> Stat
         // A guest that traps before it answers looks here like one that just does not answer.
         tokio::spawn(async move {
             if !ended.await.unwrap_or(false) {
-                report(&error);
+                report(&error, component);
             }
         });
     }
@@ -133,8 +137,12 @@ pub fn status_of(error: wasmtime::Error, ended: oneshot::Receiver<bool>) -> Stat
 
 /// Writes what became of an instance to standard error, as one write, so that lines of others do not come
 /// between.
-pub fn report(error: &wasmtime::Error) {
-    let text = verdict::account(error, &Circumstances::default());
+pub fn report(error: &wasmtime::Error, component: Option<Arc<str>>) {
+    let circumstances = Circumstances {
+        component,
+        ..Circumstances::default()
+    };
+    let text = verdict::account(error, &circumstances);
     // There is nobody to tell where it fails.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -38,7 +38,7 @@ use super::Application;
 use super::allowed_hosts::INTERNAL;
 use super::manifest::{Executor, HttpTrigger, Reply, Target, WELL_KNOWN};
 use super::part::{self, Part};
-use crate::workload::wasm::kinds::http::{self as server, Handler, MakeHost, Permits, Slots};
+use crate::workload::wasm::kinds::http::{self as server, Handler, Linked, MakeHost, Permits, Slots};
 use crate::workload::wasm::kinds::wasi::Host;
 use crate::workload::wasm::limits::Limits;
 
@@ -191,10 +191,15 @@ impl Common<'_> {
             let handler = |slots: &Slots| -> wasmtime::Result<Handler> {
                 let seed = Arc::clone(seed);
                 let host: MakeHost = Arc::new(move || seed.host());
-                let proxy = server::handler(linked.clone(), wasi)?;
+                let linked = Linked {
+                    engine: engine.clone(),
+                    proxy: server::handler(linked.clone(), wasi)?,
+                    wasi,
+                    id: Some(Arc::from(id.as_str())),
+                };
                 let limits = self.limits.another();
                 let stopping = self.stopping.clone();
-                Ok(Handler::new(engine, proxy, wasi, host, limits, slots, stopping))
+                Ok(Handler::new(linked, host, limits, slots, stopping))
             };
             let inner = self.inner.map(|inner| handler(&inner.slots));
             Ok(Handlers {

@@ -94,7 +94,7 @@ impl Wagi {
         match task.await {
             Ok(Ok(())) => Ok(response(&output.contents())),
             Ok(Err(error)) => {
-                report(&error);
+                report(&error, Some(Arc::from(self.seed.grants.component.as_str())));
                 Err(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),

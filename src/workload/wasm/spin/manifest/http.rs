@@ -64,6 +64,14 @@ pub enum RouteError {
 }
 
 impl HttpTrigger {
+    /// Who answers, for errors.
+    fn answers(&self) -> String {
+        match self.component() {
+            Some(id) => format!("component `{id}`"),
+            None => "a static_response".to_owned(),
+        }
+    }
+
     /// The component that answers, where one does.
     pub fn component(&self) -> Option<&str> {
         match &self.target {
@@ -89,12 +97,16 @@ impl Route {
         let Self::Public { based, .. } = self else {
             return Ok(None);
         };
-        let written = based.strip_suffix("/...").map(|prefix| format!("{prefix}/*"));
-        let written = written.as_deref().unwrap_or(based);
         let invalid = |reason: String| RouteError::Invalid {
             route: based.clone(),
             reason,
         };
+        let prefix = based.strip_suffix("/...");
+        if prefix.unwrap_or(based).split('/').any(|part| part == "...") {
+            return Err(invalid("a wildcard must come last".to_owned()));
+        }
+        let written = prefix.map(|prefix| format!("{prefix}/*"));
+        let written = written.as_deref().unwrap_or(based);
         let spec: RouteSpec = written.parse().map_err(invalid)?;
         // The router panics at a request otherwise.
         let segments = spec.segments();
@@ -119,7 +131,7 @@ impl Route {
 
 /// Sees that every route is one, and that no two match the same paths.
 pub fn check_routes(triggers: &[HttpTrigger]) -> Result<(), ManifestError> {
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let mut seen: BTreeMap<String, &HttpTrigger> = BTreeMap::new();
     let mut private: BTreeMap<&str, &str> = BTreeMap::new();
     for trigger in triggers {
         let key = format!("{}.route", trigger.key);
@@ -144,8 +156,12 @@ pub fn check_routes(triggers: &[HttpTrigger]) -> Result<(), ManifestError> {
             let reason = format!("`{based}` would never be reached: wrun answers below {WELL_KNOWN} itself");
             return Err(ManifestError::at(key, reason));
         }
-        if let Some(other) = seen.insert(shape(&spec), &trigger.key) {
-            let reason = format!("`{spec}` is the route of {other} already");
+        if let Some(other) = seen.insert(shape(&spec), trigger) {
+            let (this, that) = (trigger.answers(), other.answers());
+            let reason = format!(
+                "`{spec}`, for {this}, is the route of {}, for {that}, already",
+                other.key
+            );
             return Err(ManifestError::at(key, reason));
         }
     }

@@ -1,0 +1,89 @@
+//! Spin applications: how they are told, what is wrong with their manifests, and what their components see.
+
+mod answers;
+mod refused;
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::harness::http::{Response, get, get_eventually};
+use crate::harness::network::within;
+
+pub fn tests() -> Vec<Test> {
+    [answers::tests(), refused::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A manifest with this after its head.
+pub fn manifest(rest: &str) -> String {
+    format!("spin_manifest_version = 2\n[application]\nname = \"shop\"\nversion = \"1.2.0\"\n{rest}")
+}
+
+/// A container that holds the application, with the guests that it names.
+fn application<'case>(
+    case: &'case Case,
+    manifest: &str,
+    guests: &[&str],
+    edit: impl FnOnce(&mut Value),
+) -> Container<'case> {
+    let container = case.container_with(&["/"], edit);
+    container.write("spin.toml", manifest, 0o644);
+    for name in guests {
+        container.write(&format!("{name}.wasm"), guest::binary(name), 0o644);
+    }
+    container
+}
+
+/// An application that answers by now.
+struct Served<'case> {
+    container: Container<'case>,
+    run: Running,
+    pid: i32,
+    address: SocketAddr,
+}
+
+#[track_caller]
+fn serve(container: Container<'_>) -> Served<'_> {
+    serve_at(container, 80)
+}
+
+#[track_caller]
+fn serve_at(container: Container<'_>, port: u16) -> Served<'_> {
+    let case = container.case;
+    let run = case.start(container.command("run", &[]));
+    let pid = eventually("the application is running", || {
+        let state = case.call(&["state", &container.id]);
+        (state.status.success() && state.json()["status"] == "running").then(|| container.pid())
+    });
+    let served = Served {
+        container,
+        run,
+        pid,
+        address: ([127, 0, 0, 1], port).into(),
+    };
+    within(pid, || get_eventually(served.address, "/.well-known/spin/health"));
+    served
+}
+
+impl Served<'_> {
+    #[track_caller]
+    fn get(&self, path: &str) -> Response {
+        let address = self.address;
+        within(self.pid, || get(address, path)).expect("an answer")
+    }
+
+    /// Status and body.
+    #[track_caller]
+    fn says(&self, path: &str) -> (u16, String) {
+        let response = self.get(path);
+        (response.status, response.text())
+    }
+
+    #[track_caller]
+    fn stop(self) -> Output {
+        self.container.kill("TERM").ok();
+        self.run.wait().code_is(0)
+    }
+}
