@@ -17,6 +17,8 @@ pub fn tests() -> Vec<Test> {
         test!(spin_exec_runs_what_it_is_told),
         test!(spin_components_of_sdk_3),
         test!(spin_components_of_the_current_sdk),
+        test!(spin_a_store_in_a_volume_outlives_its_container),
+        test!(spin_instances_have_as_much_memory_as_is_said),
     ]
 }
 
@@ -321,4 +323,36 @@ fn spin_components_of_sdk_3(case: &Case) {
 
 fn spin_components_of_the_current_sdk(case: &Case) {
     by_an_sdk(case, "spin-sdk-02", "SDK 5");
+}
+
+fn spin_a_store_in_a_volume_outlives_its_container(case: &Case) {
+    let volume = case.dir.join("volume");
+    fs::create_dir(&volume).expect("a directory");
+    let text = manifest(
+        "[[trigger.http]]\nroute = \"/sdk/...\"\ncomponent = \"sdk\"\n\
+         [component.sdk]\nsource = \"spin-sdk-02.wasm\"\nkey_value_stores = [\"default\"]\n",
+    );
+    for count in 1..4 {
+        let container = application(case, &text, &["spin-sdk-02"], |config| {
+            let source = case.path("volume");
+            add_mount(config, "/.spin", "bind", &source, &["bind", "rw"]);
+        });
+        let served = serve(container);
+        assert_eq!(served.says("/sdk/count/visits"), (200, format!("{count}\n")));
+        served.stop();
+    }
+    assert!(volume.join("sqlite_key_value.db").exists());
+}
+
+/// A component starts with a page of 64 KiB at least, and wants more for a large answer.
+fn spin_instances_have_as_much_memory_as_is_said(case: &Case) {
+    for (bytes, status) in [("1000", 503), ("100000000", 200)] {
+        let edit = |config: &mut Value| {
+            let env = config["process"]["env"].as_array_mut().expect("the environment");
+            env.push(json!(format!("SPIN_MAX_INSTANCE_MEMORY={bytes}")));
+        };
+        let shop = serve(shop(case, edit));
+        assert_eq!(shop.says("/env").0, status, "{bytes}");
+        shop.stop();
+    }
 }

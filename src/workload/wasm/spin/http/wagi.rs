@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
 use wasmtime::component::InstancePre;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::{I32Exit, p2, p3};
 use wasmtime_wasi_http::WasiBody;
@@ -22,8 +22,10 @@ use crate::workload::wasm::kinds::http::{Slots, report};
 use crate::workload::wasm::kinds::wasi::{Context, Host};
 use crate::workload::wasm::limits::Limits;
 
-/// Most bytes of a request's body, and of an answer: both are held in memory.
+/// Most bytes of a request's body, and of an answer: both are held in memory. They count as the guests' memory, and
+/// where that is limited an answer may have less.
 const MAX_BODY: usize = 16 << 20;
+const MAX_BOUNDED_ANSWER: usize = 1 << 20;
 
 /// A component that is a program.
 pub struct Wagi {
@@ -71,9 +73,16 @@ impl Wagi {
         body: WasiBody,
         slots: &Slots,
     ) -> Result<Response<WasiBody>, StatusCode> {
-        let input = collect(body).await?;
+        // Not held to what one instance may have.
+        let mut held = self.limits.another().at_most_each(None);
+        let input = collect(body, &mut held).await?;
         let slot = slots.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let output = MemoryOutputPipe::new(MAX_BODY);
+        let unlimited = held.leaves(usize::MAX);
+        let most = if unlimited { MAX_BODY } else { MAX_BOUNDED_ANSWER };
+        if !take(&mut held, most) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let output = MemoryOutputPipe::new(most);
         call.env
             .push(("CONTENT_LENGTH".to_owned(), input.len().to_string()));
         let mut wasi = self.seed.wasi(&call.env);
@@ -92,7 +101,10 @@ impl Wagi {
             outcome
         });
         match task.await {
-            Ok(Ok(())) => Ok(response(&output.contents())),
+            Ok(Ok(())) => Ok(response(&Bytes::from_owner(Printed {
+                bytes: output.contents(),
+                _held: held,
+            }))),
             Ok(Err(error)) => {
                 report(&error, Some(Arc::from(self.seed.grants.component.as_str())));
                 Err(StatusCode::INTERNAL_SERVER_ERROR)
@@ -122,13 +134,33 @@ async fn run(store: &mut Store<Host>, command: &Command) -> wasmtime::Result<()>
     }
 }
 
-async fn collect(mut body: WasiBody) -> Result<Bytes, StatusCode> {
+/// What a program has printed, with its share of the guests' memory.
+struct Printed {
+    bytes: Bytes,
+    _held: Limits,
+}
+
+impl AsRef<[u8]> for Printed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Takes bytes of the guests' memory, where they are left.
+fn take(held: &mut Limits, bytes: usize) -> bool {
+    matches!(held.memory_growing(0, bytes, None), Ok(true))
+}
+
+async fn collect(mut body: WasiBody, held: &mut Limits) -> Result<Bytes, StatusCode> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > MAX_BODY {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if !take(held, data.len()) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         bytes.extend_from_slice(&data);
     }
@@ -203,9 +235,9 @@ impl Call {
 }
 
 /// The answer that a program has printed: fields, an empty line, a body.
-fn response(printed: &[u8]) -> Response<WasiBody> {
+fn response(printed: &Bytes) -> Response<WasiBody> {
     let (head, rest) = split(printed);
-    let mut answer = Response::new(body(Bytes::copy_from_slice(rest)));
+    let mut answer = Response::new(body(printed.slice_ref(rest)));
     let (mut says_something, mut status) = (false, None);
     for line in String::from_utf8_lossy(head).lines() {
         let Some((name, value)) = line.split_once(':') else {
@@ -253,7 +285,7 @@ mod tests {
     use super::*;
 
     fn printed(text: &str) -> (u16, Option<String>) {
-        let response = response(text.as_bytes());
+        let response = response(&Bytes::copy_from_slice(text.as_bytes()));
         let kind = response.headers().get(CONTENT_TYPE);
         (
             response.status().as_u16(),
