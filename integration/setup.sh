@@ -56,6 +56,15 @@ need_docker_plugins() {
     fi
 }
 
+# Servers that components of Spin applications talk to; the tests start their own.
+need_servers() {
+    need redis-server redis-server
+    need mariadbd mariadb-server
+    need mosquitto mosquitto
+    # Its programs are not in PATH.
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+}
+
 # Installs what `need` has found missing.
 install_missing() {
     [ ${#missing[@]} = 0 ] && return

@@ -55,6 +55,8 @@ pub enum Need {
     CgroupV2,
     /// A cgroup v2 tree can be mounted in a mount namespace of our own.
     UnifiedTree,
+    /// redis-server(1).
+    RedisServer,
     /// Docker's daemon and client.
     Docker,
     /// A dockerd of that major version or later.
@@ -210,6 +212,7 @@ impl Need {
                 succeeds("unshare", &["-m", "sh", "-c", MOUNT_UNIFIED, "x", "true"]),
                 "no cgroup v2 tree can be mounted here",
             ),
+            Need::RedisServer => absent(&["redis-server"]),
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
             Need::DockerFrom(wanted) => match docker_version() {
                 None => Some("dockerd is not installed".to_owned()),

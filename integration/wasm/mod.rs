@@ -17,6 +17,7 @@ mod running;
 mod sandbox;
 mod sockets;
 pub mod spin;
+mod stores;
 mod tiers;
 mod traps;
 
@@ -49,6 +50,7 @@ pub fn tests() -> Vec<Test> {
         limits::tests(),
         traps::tests(),
         sockets::tests(),
+        stores::tests(),
         http::tests(),
         spin::tests(),
         real::tests(),

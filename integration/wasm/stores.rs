@@ -1,0 +1,223 @@
+//! What components of Spin applications keep, and the servers that they talk to.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+use crate::harness::facts::{Need, find_program};
+use crate::harness::http::{get_eventually, request};
+use crate::harness::network::within;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(stores_are_kept_in_a_volume),
+        test!(components_have_what_they_were_granted),
+        test!(stores_without_a_place_are_refused),
+        test!(redis_is_a_server_and_a_store).needs(Need::RedisServer),
+    ]
+}
+
+const MANIFEST: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "stores"
+[variables]
+word = { default = "by default" }
+[[trigger.http]]
+route = "/..."
+component = "a"
+[component.a]
+source = "spin-stores-02.wasm"
+key_value_stores = ["default"]
+sqlite_databases = ["default"]
+allowed_outbound_hosts = ["redis://127.0.0.1:6379"]
+[component.a.variables]
+said = "{{ word }}!"
+"#;
+
+/// An application that answers.
+struct Served<'case> {
+    container: Container<'case>,
+    run: Running,
+    pid: i32,
+}
+
+fn application<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+    let container = case.container_with(&["/"], edit);
+    container.write("spin.toml", MANIFEST, 0o644);
+    container.write("spin-stores-02.wasm", guest::binary("spin-stores-02"), 0o644);
+    container
+}
+
+#[track_caller]
+fn serve(container: Container<'_>) -> Served<'_> {
+    let case = container.case;
+    let run = case.start(container.command("run", &[]));
+    let pid = eventually("the application is running", || {
+        let state = case.call(&["state", &container.id]);
+        (state.status.success() && state.json()["status"] == "running").then(|| container.pid())
+    });
+    within(pid, || get_eventually(address(), "/.well-known/spin/health"));
+    Served { container, run, pid }
+}
+
+fn address() -> SocketAddr {
+    ([127, 0, 0, 1], 80).into()
+}
+
+impl Served<'_> {
+    /// Status and text of what it answers.
+    #[track_caller]
+    fn asked(&self, path: &str, server: &str, body: &str) -> (u16, String) {
+        let field = format!("x-address: {server}");
+        let asked = || request(address(), "POST", path, &[&field], body.as_bytes());
+        let response = within(self.pid, asked).expect("an answer");
+        (response.status, response.text())
+    }
+
+    #[track_caller]
+    fn says(&self, path: &str, server: &str, body: &str, expected: &str) {
+        assert_eq!(
+            self.asked(path, server, body),
+            (200, expected.to_owned()),
+            "{path} {body}"
+        );
+    }
+
+    #[track_caller]
+    fn fails(&self, path: &str, server: &str, body: &str, why: &str) {
+        let (status, text) = self.asked(path, server, body);
+        assert!(
+            status == 500 && text.contains(why),
+            "{path} {body}: {status} {text}"
+        );
+    }
+
+    fn stop(self) -> Output {
+        self.container.kill("TERM").ok();
+        self.run.wait().code_is(0)
+    }
+}
+
+fn stores_are_kept_in_a_volume(case: &Case) {
+    let volume = case.path("volume");
+    fs::create_dir(&volume).expect("made");
+    let mount = |config: &mut Value| add_mount(config, "/.spin", "bind", &volume, &["bind"]);
+    let first = serve(application(case, mount));
+    first.says("/set", "default", "key=value", "");
+    first.says("/increment", "default", "number", "1");
+    first.says("/increment", "default", "number", "2");
+    first.says("/sqlite", "default", "CREATE TABLE t (a)", "");
+    first.says("/sqlite", "default", "INSERT INTO t VALUES (7)", "");
+    first.stop();
+    let second = serve(application(case, mount));
+    second.says("/get", "default", "key", "value");
+    second.says("/keys", "default", "", "key\nnumber");
+    second.says("/increment", "default", "number", "3");
+    second.says(
+        "/old-sqlite",
+        "default",
+        "SELECT a FROM t",
+        "RowResult { values: [Value::Integer(7)] }\n",
+    );
+    second.says("/delete", "default", "key", "");
+    second.fails("/get", "default", "key", "there is none");
+    second.stop();
+}
+
+fn components_have_what_they_were_granted(case: &Case) {
+    let served = serve(application(case, |config| {
+        config["process"]["env"] = json!(["WORD=from the container"]);
+    }));
+    served.says(
+        "/variables",
+        "default",
+        "",
+        "(\"said\", \"from the container!\")\n",
+    );
+    served.fails("/get", "other", "key", "AccessDenied");
+    served.fails("/sqlite", "other", "SELECT 1", "AccessDenied");
+    served.fails(
+        "/sqlite",
+        "default",
+        "ATTACH '/elsewhere' || '' AS other",
+        "authoriz",
+    );
+    for (path, server) in [
+        ("/postgres", "postgres://u@127.0.0.1/d"),
+        ("/old-postgres", "host=127.0.0.1 user=u"),
+        ("/mysql", "mysql://u@127.0.0.1/d"),
+        ("/mqtt", "mqtt://127.0.0.1?client_id=c"),
+    ] {
+        served.fails(path, server, "a=b", "is not permitted");
+    }
+    served.fails("/redis", "redis://127.0.0.2:6379", "PING", "InvalidAddress");
+    let output = served.stop();
+    let told = "component a: redis://127.0.0.2:6379 is not among its allowed_outbound_hosts";
+    assert!(output.stderr.contains(told), "{output}");
+}
+
+fn stores_without_a_place_are_refused(case: &Case) {
+    let container = application(case, |_| {});
+    let manifest = MANIFEST.replace(
+        "key_value_stores = [\"default\"]",
+        "key_value_stores = [\"cache\"]",
+    );
+    container.write("spin.toml", &manifest, 0o644);
+    let error = container.run().error();
+    assert!(error.contains("[key_value_store.cache]"), "{error}");
+    container.write(
+        "runtime-config.toml",
+        "[key_value_store.cache]\ntype = \"azure_cosmos\"",
+        0o644,
+    );
+    let error = container.run().error();
+    assert!(error.contains("key_value_store.cache.type"), "{error}");
+}
+
+/// Ends with the test.
+struct Redis(Child);
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn redis_is_a_server_and_a_store(case: &Case) {
+    let container = application(case, |_| {});
+    let config = "[key_value_store.default]\ntype = \"redis\"\nurl = \"redis://127.0.0.1:6379/1\"";
+    container.write("runtime-config.toml", config, 0o644);
+    let served = serve(container);
+    let program = find_program("redis-server").expect("it is needed");
+    let directory = case.path("redis");
+    fs::create_dir(&directory).expect("made");
+    let _redis = within(served.pid, || {
+        let mut command = Command::new(program);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--dir", &directory]);
+        Redis(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("it starts"),
+        )
+    });
+    let server = "redis://127.0.0.1:6379/1";
+    eventually("redis answers", || {
+        (served.asked("/redis", server, "PING").0 == 200).then_some(())
+    });
+    served.says("/redis", server, "SET one 1", "RedisResult::Status(\"OK\")\n");
+    served.says("/get", "default", "one", "1");
+    served.says("/set", "default", "two=zwei", "");
+    served.says("/keys", "default", "", "one\ntwo");
+    served.says(
+        "/redis",
+        server,
+        "GET two",
+        "RedisResult::Binary([122, 119, 101, 105])\n",
+    );
+    served.stop();
+}
