@@ -90,7 +90,7 @@ impl Daemon {
         ] {
             daemon.import_guest(name);
         }
-        daemon.import("spin:test", "CMD [\"/\"]", |root| {
+        daemon.import("spin:test", &["CMD [\"/\"]"], |root| {
             fs::write(root.join("spin.toml"), SPIN).expect("the manifest");
             fs::write(root.join("http-02.wasm"), guest::binary("http-02")).expect("the guest");
         });
