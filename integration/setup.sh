@@ -56,9 +56,10 @@ need_docker_plugins() {
     fi
 }
 
-# Servers that components of Spin applications talk to; the tests start their own.
+# Servers that the applications of Spin and SpiderLightning talk to; the tests start their own.
 need_servers() {
     need redis-server redis-server
+    need nats-server nats-server
     need mariadbd mariadb-server
     need mosquitto mosquitto
     # Its programs are not in PATH.

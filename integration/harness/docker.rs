@@ -44,6 +44,25 @@ source = "http-02.wasm"
 environment = { MODE = "store" }
 "#;
 
+/// The slightfile of the image `slight:test`.
+const SLIGHT: &str = r#"specversion = "0.2"
+[[capability]]
+resource = "http"
+name = "rest"
+[[capability]]
+resource = "http-client"
+name = "any"
+[[capability]]
+resource = "configs.envvars"
+name = "*"
+[[capability]]
+resource = "keyvalue.filesystem"
+name = "files"
+[[capability]]
+resource = "messaging.filesystem"
+name = "queue"
+"#;
+
 /// The image of busybox, without an entry point.
 pub const NATIVE: &str = "native:test";
 
@@ -90,6 +109,10 @@ impl Daemon {
         ] {
             daemon.import_guest(name);
         }
+        daemon.import("slight:test", &["CMD [\"/\"]"], |root| {
+            fs::write(root.join("slightfile.toml"), SLIGHT).expect("the slightfile");
+            fs::write(root.join("app.wasm"), guest::binary("slight")).expect("the guest");
+        });
         daemon.import("spin:test", &["CMD [\"/\"]"], |root| {
             fs::write(root.join("spin.toml"), SPIN).expect("the manifest");
             fs::write(root.join("http-02.wasm"), guest::binary("http-02")).expect("the guest");

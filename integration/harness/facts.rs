@@ -119,6 +119,10 @@ pub enum Need {
     Zsh,
     /// The shell fish.
     Fish,
+    /// The server of NATS.
+    Nats,
+    /// Mosquitto, a broker of MQTT.
+    Mosquitto,
 }
 
 /// The profile that Docker loads, under which a process may read /proc and its own files.
@@ -313,6 +317,8 @@ impl Need {
             },
             Need::Zsh => unless(find_program("zsh").is_some(), "zsh is not installed"),
             Need::Fish => unless(find_program("fish").is_some(), "fish is not installed"),
+            Need::Nats => absent(&["nats-server"]),
+            Need::Mosquitto => absent(&["mosquitto"]),
         }
     }
 }

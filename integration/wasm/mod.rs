@@ -15,6 +15,7 @@ pub mod real;
 mod refused;
 mod running;
 mod sandbox;
+mod slight;
 mod sockets;
 pub mod spin;
 mod stores;
@@ -53,6 +54,7 @@ pub fn tests() -> Vec<Test> {
         stores::tests(),
         http::tests(),
         spin::tests(),
+        slight::tests(),
         real::tests(),
     ]
     .into_iter()

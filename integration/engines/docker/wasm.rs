@@ -32,6 +32,7 @@ pub fn tests() -> Vec<Test> {
         test!(server_made_for_wasmedge),
         test!(service_of_wasi_http),
         test!(spin_application),
+        test!(slight_application),
     ]
 }
 
@@ -362,4 +363,34 @@ fn spin_application(case: &Case) {
     assert!(denied.expect("an answer").text().contains("HttpRequestDenied"));
     docker.call(&["stop", &id]).ok();
     assert_eq!(docker.inspect(&id, "{{.State.ExitCode}}"), "0");
+}
+
+/// What it stores in a volume is there for the next container.
+fn slight_application(case: &Case) {
+    let docker = Docker::new(case);
+    let volume = format!("{}:/tmp", case.path("volume"));
+    let flags = ["-p", "3000", "-e", "GREETING=hello", "-v", &volume];
+    let ask = |address, method, path, body: &[u8]| {
+        let asked = docker.within(|| http::request(address, method, path, &[], body));
+        let response = asked.expect("an answer");
+        (response.status, response.text())
+    };
+    let start = || {
+        let id = docker.start(&flags, "slight:test", &[]);
+        let address = docker.published(&id, 3000);
+        docker.within(|| http::get_eventually(address, "/echo/ready"));
+        (id, address)
+    };
+    let (id, address) = start();
+    assert_eq!(ask(address, "PUT", "/kv/files/kept", b"value").0, 201);
+    let greeting = ask(address, "GET", "/config/any/GREETING", b"");
+    assert_eq!(greeting, (200, "hello".to_owned()));
+    docker.call(&["stop", &id]).ok();
+    assert_eq!(docker.inspect(&id, "{{.State.ExitCode}}"), "0");
+    let (id, address) = start();
+    assert_eq!(
+        ask(address, "GET", "/kv/files/kept", b""),
+        (200, "value".to_owned())
+    );
+    docker.call(&["stop", &id]).ok();
 }

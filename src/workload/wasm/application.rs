@@ -11,6 +11,8 @@ use rustix::fs::OFlags;
 
 use super::kinds::World;
 use super::run::{Code, Guest};
+#[cfg(feature = "slight")]
+use super::slight;
 #[cfg(feature = "spin")]
 use super::spin;
 use crate::workload::detect::Application as Kind;
@@ -47,6 +49,9 @@ pub enum ApplicationError {
     #[cfg(feature = "spin")]
     #[error(transparent)]
     Spin(#[from] spin::SpinError),
+    #[cfg(feature = "slight")]
+    #[error(transparent)]
+    Slight(#[from] slight::SlightError),
     #[error(
         "{manifest}: this is an application for which this wrun was built without the feature `{feature}`; \
          an annotation {}=\"native\" has the entry point run instead",
@@ -62,12 +67,16 @@ pub enum ApplicationError {
 pub enum Application {
     #[cfg(feature = "spin")]
     Spin(Box<spin::Application>),
+    #[cfg(feature = "slight")]
+    Slight(Box<slight::Application>),
 }
 
 /// An application that only needs to be entered.
 pub enum Loaded {
     #[cfg(feature = "spin")]
     Spin(Box<spin::Loaded>),
+    #[cfg(feature = "slight")]
+    Slight(Box<slight::Loaded>),
 }
 
 /// Reads the manifest, and opens what is to be compiled; [`Application::load`] wants the code in the same order.
@@ -83,10 +92,17 @@ pub fn read(
         }
         #[cfg(not(feature = "spin"))]
         Kind::Spin => Err(not_built(kind, World::Spin)),
+        #[cfg(feature = "slight")]
+        Kind::Slight => {
+            let (application, sources) = slight::read(surroundings)?;
+            Ok((Application::Slight(Box::new(application)), sources))
+        }
+        #[cfg(not(feature = "slight"))]
         Kind::Slight => Err(not_built(kind, World::Slight)),
     }
 }
 
+#[cfg(not(all(feature = "spin", feature = "slight")))]
 fn not_built(kind: Kind, world: World) -> ApplicationError {
     ApplicationError::NotBuilt {
         manifest: kind.manifest(),
@@ -100,6 +116,8 @@ impl Application {
         match *self {
             #[cfg(feature = "spin")]
             Self::Spin(ref application) => application.directory(),
+            #[cfg(feature = "slight")]
+            Self::Slight(_) => None,
         }
     }
 
@@ -108,6 +126,8 @@ impl Application {
         match *self {
             #[cfg(feature = "spin")]
             Self::Spin(ref application) => Ok(application.accept(codes)?),
+            #[cfg(feature = "slight")]
+            Self::Slight(ref application) => Ok(application.accept(codes)?),
         }
     }
 
@@ -121,6 +141,8 @@ impl Application {
         match self {
             #[cfg(feature = "spin")]
             Self::Spin(application) => Ok(Loaded::Spin(Box::new(application.load(codes, guest, proc_self)?))),
+            #[cfg(feature = "slight")]
+            Self::Slight(application) => Ok(Loaded::Slight(Box::new(application.load(codes, guest)?))),
         }
     }
 }
@@ -131,6 +153,8 @@ impl Loaded {
         match self {
             #[cfg(feature = "spin")]
             Self::Spin(application) => application.run(guest),
+            #[cfg(feature = "slight")]
+            Self::Slight(application) => application.run(guest),
         }
     }
 }

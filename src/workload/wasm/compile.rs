@@ -239,6 +239,9 @@ fn translate(bytes: &[u8], purpose: Purpose<'_>, tools: Tools) -> Result<(Vec<u8
         World::Wasi => translate_guest(&binary, purpose.export, tools),
         #[cfg(feature = "spin")]
         World::Spin => super::spin::translate(&binary, &tools.engine),
+        #[cfg(feature = "slight")]
+        World::Slight => super::slight::translate(&binary, &tools.engine),
+        #[cfg(not(all(feature = "spin", feature = "slight")))]
         world => Err(Refusal::World {
             world: world.name().to_owned(),
         }),

@@ -28,12 +28,16 @@ mod input;
 pub mod inspect;
 mod key;
 pub mod kinds;
+#[cfg(feature = "slight")]
+mod legacy_abi;
 mod limits;
 mod locks;
 pub mod proposals;
 mod provide;
 mod record;
 pub mod run;
+#[cfg(feature = "slight")]
+pub mod slight;
 mod sockets;
 #[cfg(feature = "spin")]
 pub mod spin;

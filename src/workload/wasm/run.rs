@@ -114,15 +114,7 @@ fn load_guest(code: Code, guest: &Guest, proc_self: BorrowedFd<'_>) -> wasmtime:
     let engine = engine::runtime_engine(build, &guest.options)?;
     let component = |file| load_component(&engine, file, guest, proc_self);
     let alone = match kind {
-        GuestKind::CorePreview1 { entry } => {
-            let trusted = TrustedCode::vouch(file);
-            let module = if guest.options.perf_map {
-                wasm_code::copy_module(&engine, trusted)?
-            } else {
-                wasm_code::load_module(&engine, trusted)?
-            };
-            Alone::Module(module, entry)
-        }
+        GuestKind::CorePreview1 { entry } => Alone::Module(load_module(&engine, file, guest)?, entry),
         GuestKind::Command { wasi } => Alone::Command(component(file)?, wasi),
         GuestKind::ComponentFunction { interface, function } => Alone::Function {
             component: component(file)?,
@@ -132,6 +124,16 @@ fn load_guest(code: Code, guest: &Guest, proc_self: BorrowedFd<'_>) -> wasmtime:
         other => wasmtime::bail!("{other} is no guest by itself"),
     };
     Ok(Task::Alone(engine, alone))
+}
+
+/// Maps the code of a module; see [`load_component`].
+pub(super) fn load_module(engine: &Engine, file: OwnedFd, guest: &Guest) -> wasmtime::Result<Module> {
+    let trusted = TrustedCode::vouch(file);
+    if guest.options.perf_map {
+        wasm_code::copy_module(engine, trusted)
+    } else {
+        wasm_code::load_module(engine, trusted)
+    }
 }
 
 /// Maps the code of a component.
@@ -307,7 +309,7 @@ fn start_clock(options: &GuestOptions) -> wasmtime::Result<()> {
         .map_err(|error| wasmtime::Error::from(error).context(format!("cannot start the clock of {TIMEOUT}")))
 }
 
-fn surroundings(guest: &Guest, limits: &Limits) -> wasmtime::Result<Surroundings> {
+pub(super) fn surroundings(guest: &Guest, limits: &Limits) -> wasmtime::Result<Surroundings> {
     let mut wasi = context(guest);
     wasi.stdin(stdio::Stdin::new());
     directories(&mut wasi, guest)?;
@@ -325,7 +327,7 @@ fn core_dump(guest: &Guest) -> Option<Wanted> {
 }
 
 /// All that a guest is given but its standard input and its directories.
-fn context(guest: &Guest) -> WasiCtxBuilder {
+pub(super) fn context(guest: &Guest) -> WasiCtxBuilder {
     let mut wasi = WasiCtx::builder();
     wasi.allow_blocking_current_thread(true);
     wasi.args(&guest.args).envs(&guest.env);
@@ -407,7 +409,7 @@ pub(super) fn threads(guest: &Guest) -> usize {
 /// take paths without a leading `/` from the preopen `/`, and of two preopens `.` and `/` see only the last;
 /// Zig takes the first preopen; Go takes PWD. So `.` comes first, `/` last, and PWD is set where the spec
 /// does not set it. Components ask for the initial directory.
-fn directories(wasi: &mut WasiCtxBuilder, guest: &Guest) -> wasmtime::Result<()> {
+pub(super) fn directories(wasi: &mut WasiCtxBuilder, guest: &Guest) -> wasmtime::Result<()> {
     let cwd = guest.cwd.to_string_lossy();
     if cwd != "/" {
         let opened = wasi.preopened_dir(&guest.cwd, ".", FsPerms::ReadWrite);

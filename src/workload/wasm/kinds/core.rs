@@ -91,10 +91,26 @@ impl Host {
 
 fn link(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
-    p1::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.wasi)?;
+    link_preview_1(&mut linker, module, |host: &mut Host| &mut host.wasi)?;
+    if sockets::is_wanted(module) {
+        sockets::add_to_linker(&mut linker, |host: &mut Host| Parts {
+            sockets: &mut host.sockets,
+            wasi: &mut host.wasi,
+        })?;
+    }
+    Ok(linker)
+}
+
+/// Provides WASI preview 1, and its older form where the module imports that.
+pub fn link_preview_1<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    module: &Module,
+    wasi: fn(&mut T) -> &mut WasiP1Ctx,
+) -> wasmtime::Result<()> {
+    p1::add_to_linker_async(linker, wasi)?;
     let mut namespaces = vec![PREVIEW1];
     if module.imports().any(|import| import.module() == PREVIEW0) {
-        p0::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.wasi)?;
+        p0::add_to_linker_async(linker, wasi)?;
         namespaces.push(PREVIEW0);
     }
     // The stock `proc_exit` refuses codes from 126 on; those are a guest's to choose as any process's.
@@ -104,13 +120,14 @@ fn link(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Host>> {
             Err(I32Exit(code).into())
         })?;
     }
-    if sockets::is_wanted(module) {
-        sockets::add_to_linker(&mut linker, |host: &mut Host| Parts {
-            sockets: &mut host.sockets,
-            wasi: &mut host.wasi,
-        })?;
-    }
-    Ok(linker)
+    Ok(())
+}
+
+/// Whether a function is one of [`link_preview_1`]'s, but for its type.
+#[cfg(feature = "slight")]
+pub fn is_preview_1(module: &str, name: &str) -> bool {
+    let mut rows = PROVIDED.iter();
+    rows.any(|(of, _, names)| *of == module && names.contains(&name))
 }
 
 /// Whether a definition has the type that an import asks for; all that is provided are functions.

@@ -75,6 +75,9 @@ pub enum GuestKind {
     /// A component of a Spin application.
     #[cfg(feature = "spin")]
     Spin(super::spin::Part),
+    /// The module of a SpiderLightning application.
+    #[cfg(feature = "slight")]
+    Slight(super::slight::Part),
 }
 
 impl std::fmt::Display for GuestKind {
@@ -99,6 +102,8 @@ impl std::fmt::Display for GuestKind {
             }
             #[cfg(feature = "spin")]
             Self::Spin(part) => part.fmt(f),
+            #[cfg(feature = "slight")]
+            Self::Slight(part) => part.fmt(f),
         }
     }
 }

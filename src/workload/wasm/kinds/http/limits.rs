@@ -3,6 +3,9 @@
 //! budget, so that growing fails in a guest before the kernel ends the container.
 
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "slight")]
+use wasmtime::Module;
+use wasmtime::ResourcesRequired;
 use wasmtime::component::Component;
 
 use crate::workload::wasm::kinds::Wasi;
@@ -47,8 +50,16 @@ pub struct InstanceSize {
 impl InstanceSize {
     /// `None` where the component instantiates what it imports, which nothing here provides.
     pub fn of(component: &Component) -> Option<Self> {
-        let required = component.resources_required()?;
-        Some(Self {
+        component.resources_required().map(Self::from)
+    }
+
+    #[cfg(feature = "slight")]
+    pub fn of_module(module: &Module) -> Self {
+        Self::from(module.resources_required())
+    }
+
+    fn from(required: ResourcesRequired) -> Self {
+        Self {
             memories: required.num_memories,
             memory_bytes: required
                 .max_initial_memory_size
@@ -56,7 +67,7 @@ impl InstanceSize {
                 .saturating_mul(WASM_PAGE),
             tables: required.num_tables,
             table_elements: required.max_initial_table_size.unwrap_or(0),
-        })
+        }
     }
 
     /// What is enough for an instance of either.

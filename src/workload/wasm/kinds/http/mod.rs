@@ -36,6 +36,8 @@ pub use instances::{Handler, Linked, MakeHost, Permits, Slots, handler};
 pub use limits::{InstanceSize, Limits, guest_memory};
 pub use one::One;
 pub use server::{Server, Settings};
+#[cfg(feature = "slight")]
+pub use server::{listen, start_runtime};
 pub use service::{Site, report};
 
 use super::{GuestKind, Refusal, Wasi, wasi};

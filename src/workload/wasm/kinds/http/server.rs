@@ -54,15 +54,43 @@ impl<S: Site> Server<S> {
         settings: Settings,
         make: impl FnOnce(watch::Receiver<bool>) -> wasmtime::Result<S>,
     ) -> wasmtime::Result<Self> {
-        let (sender, stopping) = watch::channel(false);
+        let (stopping, is_stopping) = watch::channel(false);
+        let site = make(is_stopping)?;
+        let Settings {
+            address, variable, ..
+        } = settings;
+        let listener = listen(address).map_err(|error| {
+            let hint = format!("cannot listen on {address}; {variable} sets another");
+            wasmtime::Error::from(error).context(hint)
+        })?;
         Ok(Self {
-            site: make(stopping)?,
-            listener: listen(settings.address, settings.variable)?,
+            listener,
+            site,
             stop: signal::stop_on_signals()?,
-            stopping: sender,
+            stopping,
             limits: settings.limits,
             threads: settings.threads,
             access_log: settings.access_log,
+        })
+    }
+
+    /// A server whose site has chosen itself where to listen; for [`Server::serve`] in a runtime that is there already.
+    #[cfg(feature = "slight")]
+    pub fn listening(
+        listener: TcpListener,
+        site: S,
+        limits: Limits,
+        access_log: bool,
+    ) -> wasmtime::Result<Self> {
+        let (stopping, _) = watch::channel(false);
+        Ok(Self {
+            listener,
+            site,
+            stop: signal::stop_on_signals()?,
+            stopping,
+            limits,
+            threads: 1,
+            access_log,
         })
     }
 
@@ -76,7 +104,8 @@ impl<S: Site> Server<S> {
         outcome
     }
 
-    async fn serve(self) -> wasmtime::Result<()> {
+    /// The same in a runtime.
+    pub async fn serve(self) -> wasmtime::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let stop = self.stop.watch()?;
         let connections = Arc::new(Semaphore::new(self.limits.connections as usize));
@@ -107,21 +136,16 @@ impl<S: Site> Server<S> {
     }
 }
 
-fn listen(address: SocketAddr, variable: &str) -> wasmtime::Result<TcpListener> {
-    let attempt = || -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(address)?;
-        rustix::net::listen(&listener, BACKLOG)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    attempt().map_err(|error| {
-        let hint = format!("cannot listen on {address}; {variable} sets another");
-        wasmtime::Error::from(error).context(hint)
-    })
+/// Listens, with room for many who wait to be accepted.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// One thread where there is one CPU to use, or the pids limit forbids more.
-fn start_runtime(threads: usize) -> io::Result<Runtime> {
+pub fn start_runtime(threads: usize) -> io::Result<Runtime> {
     let mut builder = if threads > 1 && threads::can_start(threads) {
         let mut builder = runtime::Builder::new_multi_thread();
         builder.worker_threads(threads);
