@@ -2,9 +2,14 @@
 //! pid namespace has no handler for (pid_namespaces(7)), SIGTERM included.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -67,11 +72,12 @@ const STOPPING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
 /// The eventfd that [`stop`] writes to; -1 before there is one.
 static STOP_EVENT: AtomicI32 = AtomicI32::new(-1);
-static STOPPED: AtomicBool = AtomicBool::new(false);
+/// The first signal that asked to stop; 0 before there was one.
+static STOPPED: AtomicI32 = AtomicI32::new(0);
 
 /// Passes the first request to stop on; the next ends the process.
 extern "C" fn stop(signal: i32) {
-    if STOPPED.swap(true, Ordering::SeqCst) {
+    if STOPPED.swap(signal, Ordering::SeqCst) != 0 {
         end(signal);
     }
     // SAFETY: errno is the calling thread's own, always valid to read.
@@ -84,10 +90,31 @@ extern "C" fn stop(signal: i32) {
     unsafe { *libc::__errno_location() = errno };
 }
 
+/// Bytes of the stack of a thread that only waits.
+const GUARD_STACK: usize = 64 << 10;
+
 /// Becomes readable at the first signal that asks to stop.
 pub struct StopRequest(OwnedFd);
 
 impl StopRequest {
+    /// Has the process ended as by a second signal, where nobody says within `patience` of the first that he has seen
+    /// it: all threads that could may be in computations that never end. `None` where there can be no thread for that.
+    pub fn guard(&self, patience: Duration) -> io::Result<Option<Sender<()>>> {
+        let own = rustix::io::fcntl_dupfd_cloexec(&self.0, 0)?;
+        let (seen, sees) = mpsc::channel();
+        let wait = move || {
+            let mut event = [PollFd::new(own.as_fd(), PollFlags::POLLIN)];
+            while let Err(Errno::EINTR) = nix::poll::poll(&mut event, PollTimeout::NONE) {}
+            if sees.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                end(STOPPED.load(Ordering::SeqCst));
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("stop".to_owned())
+            .stack_size(GUARD_STACK);
+        Ok(thread.spawn(wait).ok().map(|_| seen))
+    }
+
     /// Registers it with the current runtime.
     pub fn watch(self) -> io::Result<AsyncFd<OwnedFd>> {
         // SAFETY: the result owns the descriptor, which thus stays open and the same as long as it is

@@ -74,7 +74,7 @@ impl Application {
         }
         let sizes = parts.iter().map(|(_, _, part)| part.size);
         let size = sizes.fold(InstanceSize::default(), InstanceSize::both);
-        let asynchronous = parts.iter().any(|(_, _, part)| part.http() == Some(Wasi::V03));
+        let asynchronous = parts.iter().any(|(_, _, part)| part.is_concurrent());
         let wasi = if asynchronous { Wasi::V03 } else { Wasi::V02 };
         let mut limits = run::service_limits(guest, wasi, size)?;
         // Some are kept for components that others call, so there are two at least.
@@ -116,7 +116,8 @@ impl Loaded {
             address: application.settings.address,
             variable: ADDRESS,
             limits,
-            threads: run::threads(&guest),
+            // On one CPU as well: the kernel then shares it out, and a component that computes for ever does not keep it.
+            threads: run::threads(&guest).max(2),
             access_log: guest.options.access_log,
         };
         let prepared = Prepared {

@@ -19,6 +19,8 @@ use crate::workload::wasm::application::Open;
 /// Most bytes of all copies of an application, and most files and directories that are looked at for them.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_SEEN: usize = 100_000;
+/// What is never shown, whatever a pattern says: addresses with passwords, and stores of all components.
+const HIDDEN: [&str; 2] = ["runtime-config.toml", ".spin"];
 /// How deep directories are looked into.
 const MAX_DEPTH: usize = 64;
 
@@ -45,6 +47,17 @@ pub struct Collector<'a> {
     seen: usize,
 }
 
+/// Which files of a tree are copied, and where to.
+struct Walk<'a> {
+    /// What is below it is at the same place below `to`.
+    base: &'a Path,
+    to: &'a Path,
+    wanted: &'a dyn Fn(&Path) -> bool,
+    excluded: &'a dyn Fn(&Path) -> bool,
+    /// Directories of other devices are left out; `None` where the whole tree was named.
+    device: Option<u64>,
+}
+
 /// What a path of the image is.
 enum Found {
     File,
@@ -69,6 +82,12 @@ impl<'a> Collector<'a> {
             return Ok(Vec::new());
         }
         let key = |at: usize| format!("{}.files[{at}]", component.key);
+        for (at, files) in component.files.iter().enumerate() {
+            if let Some(hidden) = hidden(&plain(files.source())) {
+                let reason = format!("/{hidden} is the runtime's, and no component sees it");
+                return Err(ManifestError::at(key(at), reason));
+            }
+        }
         let mut mounts = Vec::new();
         for (at, files) in component.files.iter().enumerate() {
             match self.whole_directory(files) {
@@ -97,6 +116,10 @@ impl<'a> Collector<'a> {
             Files::Placed { source, destination } => (source, destination),
         };
         let place = rooted(source);
+        if place == Path::new("/") {
+            // Something of it is hidden.
+            return Ok(None);
+        }
         Ok(match self.find(&place)? {
             Found::Directory => Some(Mount {
                 place: Place::Root(place),
@@ -147,7 +170,14 @@ impl<'a> Collector<'a> {
             Found::File => self.copy_file(&source, &to.join(destination)),
             Found::Directory => {
                 let everything = |_: &Path| true;
-                self.copy_tree(&source, &source, &to.join(destination), &everything, excluded, 0)
+                let walk = Walk {
+                    base: &source,
+                    to: &to.join(destination),
+                    wanted: &everything,
+                    excluded,
+                    device: self.device(&source)?.filter(|_| source.as_os_str().is_empty()),
+                };
+                self.copy_tree(&source, &walk, 0)
             }
             Found::Nothing => {
                 let Files::Pattern(pattern) = files else {
@@ -164,29 +194,43 @@ impl<'a> Collector<'a> {
                 let wanted = |path: &Path| matcher.is_match(path);
                 let start = before_pattern(&source);
                 match self.find(&rooted_path(&start))? {
-                    Found::Directory => self.copy_tree(&start, Path::new(""), to, &wanted, excluded, 0),
+                    Found::Directory => {
+                        let walk = Walk {
+                            base: Path::new(""),
+                            to,
+                            wanted: &wanted,
+                            excluded,
+                            device: self.device(&start)?,
+                        };
+                        self.copy_tree(&start, &walk, 0)
+                    }
                     Found::File | Found::Nothing => Ok(()),
                 }
             }
         }
     }
 
-    /// Copies the files below `directory` that are wanted; below `to` they are where they are below `base`.
-    fn copy_tree(
-        &mut self,
-        directory: &Path,
-        base: &Path,
-        to: &Path,
-        wanted: &dyn Fn(&Path) -> bool,
-        excluded: &dyn Fn(&Path) -> bool,
-        depth: usize,
-    ) -> io::Result<()> {
+    /// The device of a directory.
+    fn device(&self, directory: &Path) -> io::Result<Option<u64>> {
+        let opened = (self.open)(&rooted_path(directory), OFlags::PATH).map_err(of(directory))?;
+        Ok(Some(rustix::fs::fstat(&opened)?.st_dev))
+    }
+
+    /// Copies the files below `directory` that are wanted.
+    fn copy_tree(&mut self, directory: &Path, walk: &Walk<'_>, depth: usize) -> io::Result<()> {
         if depth > MAX_DEPTH {
             let what = format!("{}: more than {MAX_DEPTH} directories deep", directory.display());
             return Err(io::Error::other(what));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = (self.open)(&rooted_path(directory), flags).map_err(of(directory))?;
+        // Volumes, /proc and /sys are not the image's, and may be endless.
+        if walk
+            .device
+            .is_some_and(|device| rustix::fs::fstat(&opened).is_ok_and(|status| status.st_dev != device))
+        {
+            return Ok(());
+        }
         for entry in Dir::read_from(&opened).map_err(of(directory))? {
             let entry = entry.map_err(of(directory))?;
             let Ok(name) = entry.file_name().to_str() else {
@@ -201,15 +245,18 @@ impl<'a> Collector<'a> {
                 return Err(io::Error::other(what));
             }
             let path = directory.join(name);
+            if hidden(&path).is_some() {
+                continue;
+            }
             // A link to a directory is not followed: it may lead back.
             if entry.file_type() == FileType::Directory {
-                self.copy_tree(&path, base, to, wanted, excluded, depth + 1)?;
-            } else if wanted(&path)
-                && !excluded(&path)
+                self.copy_tree(&path, walk, depth + 1)?;
+            } else if (walk.wanted)(&path)
+                && !(walk.excluded)(&path)
                 && matches!(self.find(&rooted_path(&path))?, Found::File)
             {
-                let relative = path.strip_prefix(base).map_err(io::Error::other)?;
-                self.copy_file(&path, &to.join(relative))?;
+                let relative = path.strip_prefix(walk.base).map_err(io::Error::other)?;
+                self.copy_file(&path, &walk.to.join(relative))?;
             }
         }
         Ok(())
@@ -289,6 +336,11 @@ fn rooted_path(plain: &Path) -> PathBuf {
 fn before_pattern(pattern: &Path) -> PathBuf {
     let is_plain = |step: &Step<'_>| !step.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
     pattern.components().take_while(is_plain).collect()
+}
+
+/// What of [`HIDDEN`] a path from the root is, or is below.
+fn hidden(plain: &Path) -> Option<&'static str> {
+    HIDDEN.into_iter().find(|name| plain.starts_with(name))
 }
 
 /// Gives a component its directories; `directory` is where copies are. Changes the working directory meanwhile.

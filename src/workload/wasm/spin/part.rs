@@ -50,6 +50,13 @@ impl Part {
             Handler::Http(_) => None,
         })
     }
+
+    /// Whether anything of it is entered as components of WASI 0.3 are, with several calls at once on stacks of their own.
+    pub fn is_concurrent(&self) -> bool {
+        self.handlers.iter().any(|handler| match handler {
+            Handler::Http(wasi) | Handler::Command(wasi) => *wasi == Wasi::V03,
+        })
+    }
 }
 
 impl fmt::Display for Part {
@@ -105,15 +112,26 @@ fn handlers(shape: &Shape) -> Result<Vec<Handler>, Refusal> {
     };
     let handlers: Vec<Handler> = shape.exports.iter().filter_map(handler).collect();
     if handlers.is_empty() {
+        let old = shape.exports.iter().find(|export| is_of_an_old_sdk(&export.name));
+        let hint = old.map_or("", |_| {
+            " (nor are handlers of SDKs before WASI 0.2.0 run, fermyon:spin/inbound-http and the snapshots \
+             0.2.0-rc-2023-10-18 and 0.2.0-rc-2023-11-10: build it with a newer one)"
+        });
         return Err(Refusal::NothingToRun {
             wanted: format!(
-                "neither a handler of `wasi:http`, of WASI 0.2 or 0.3, nor `{}`",
+                "neither a handler of `wasi:http`, of WASI 0.2 or 0.3, nor `{}`{hint}",
                 command::RUN
             ),
             exports: Listing::exports(shape),
         });
     }
     Ok(handlers)
+}
+
+/// What components of SDKs 1 and 2.0 are entered at.
+fn is_of_an_old_sdk(export: &str) -> bool {
+    export.starts_with("fermyon:spin/inbound-http")
+        || export.starts_with("wasi:http/incoming-handler@0.2.0-rc-")
 }
 
 fn check_imports(shape: &Shape) -> Result<(), Refusal> {
@@ -156,4 +174,35 @@ pub fn link(engine: &Engine, component: &Component) -> wasmtime::Result<Linker<H
         }
     }
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_wasi_0_3_counts_as_a_handler_of_it_does() {
+        let part = |handlers: &[Handler]| Part {
+            handlers: handlers.to_vec(),
+            size: InstanceSize::default(),
+        };
+        assert!(part(&[Handler::Command(Wasi::V03)]).is_concurrent());
+        assert!(part(&[Handler::Http(Wasi::V02), Handler::Command(Wasi::V03)]).is_concurrent());
+        assert!(part(&[Handler::Http(Wasi::V03)]).is_concurrent());
+        assert!(!part(&[Handler::Http(Wasi::V02), Handler::Command(Wasi::V02)]).is_concurrent());
+    }
+
+    #[test]
+    fn what_old_sdks_export_is_known() {
+        for (name, known) in [
+            ("fermyon:spin/inbound-http", true),
+            ("fermyon:spin/inbound-http@2.0.0", true),
+            ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", true),
+            ("wasi:http/incoming-handler@0.2.0-rc-2023-11-10", true),
+            ("wasi:http/incoming-handler@0.2.0", false),
+            ("fermyon:spin/inbound-redis", false),
+        ] {
+            assert_eq!(is_of_an_old_sdk(name), known, "{name}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         source: io::ErrorKind::NotFound.into(),
     })?;
     let mut manifest = Manifest::parse(&text).map_err(SpinError::Manifest)?;
-    let settings = Settings::of(env)?;
+    let mut settings = Settings::of(env)?;
     if let Some(ids) = &settings.retain {
         let ids = ids.iter().map(String::as_str).collect();
         manifest.retain(&ids).map_err(SpinError::Retain)?;
@@ -43,6 +43,7 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         Some(text) => RuntimeConfig::parse(&text).map_err(SpinError::RuntimeConfig)?,
         None => RuntimeConfig::default(),
     };
+    settings.instance_memory = instance_memory(&settings, &config);
     let stores = Stores::new(&config, Path::new(DIRECTORY), memory_limit)?;
     let used: BTreeSet<&str> = manifest.used();
     let mut collector = Collector::new(open, directory.as_ref().map(AsFd::as_fd));
@@ -149,13 +150,14 @@ fn grants(
     for (at, template) in component.allowed_outbound_hosts.iter().enumerate() {
         let host = template.fill(values);
         let key = || format!("{}.allowed_outbound_hosts[{at}]", component.key);
-        AllowedHosts::parse(&[&host]).map_err(|error| ManifestError::at(key(), error.to_string()))?;
+        // Told by what is written: the values of variables may be secrets.
+        let wrong = |reason: String| ManifestError::at(key(), format!("`{template}` {reason}"));
+        AllowedHosts::parse(&[&host]).map_err(|error| wrong(error.reason.to_owned()))?;
         if let Some(other) = internal(&host)
             && other != "*"
-            && !used.contains(other)
+            && !used.iter().any(|id| id.eq_ignore_ascii_case(other))
         {
-            let reason = format!("`{host}`: there is no component `{other}` with a trigger");
-            return Err(ManifestError::at(key(), reason));
+            return Err(wrong("names no component that has a trigger".to_owned()));
         }
         hosts.push(host);
     }
@@ -163,7 +165,7 @@ fn grants(
     let old = AllowedHosts::parse_old(&component.allowed_http_hosts, component.any_database)
         .map_err(|error| ManifestError::at(at("allowed_http_hosts"), error.to_string()))?;
     let allowed_hosts = AllowedHosts::parse(&hosts)
-        .map_err(|error| ManifestError::at(at("allowed_outbound_hosts"), error.to_string()))?;
+        .map_err(|error| ManifestError::at(at("allowed_outbound_hosts"), error.reason))?;
     let filled = |(name, template): (&String, &manifest::Template)| (name.clone(), template.fill(values));
     Ok(Grants {
         component: id.to_owned(),
@@ -172,6 +174,13 @@ fn grants(
         sqlite_databases: component.sqlite_databases.clone(),
         allowed_hosts: allowed_hosts.with(old),
     })
+}
+
+/// Bytes that one instance may have: what the container's environment says goes before what the image does.
+fn instance_memory(settings: &Settings, config: &RuntimeConfig) -> Option<usize> {
+    let configured = config.max_instance_memory;
+    let configured = configured.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    settings.instance_memory.or(configured)
 }
 
 /// The component that an allowed host is, where it is one.
@@ -185,4 +194,54 @@ fn internal(host: &str) -> Option<&str> {
 fn has_sockets(component: &Component, values: &BTreeMap<String, String>) -> bool {
     let mut hosts = component.allowed_outbound_hosts.iter();
     hosts.any(|template| template.fill(values).starts_with("*://"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants_of(host: &str, value: &str) -> Result<Grants, ManifestError> {
+        let text = format!(
+            "spin_manifest_version = 2\n[application]\nname = 'a'\n[variables]\nv = {{ default = 'x' }}\n\
+             [[trigger.http]]\nroute = '/'\ncomponent = 'API'\n[component.API]\nsource = 'a.wasm'\n\
+             allowed_outbound_hosts = [\"{host}\"]\n"
+        );
+        let manifest = Manifest::parse(&text).expect("a manifest");
+        let values = BTreeMap::from([("v".to_owned(), value.to_owned())]);
+        grants("API", &manifest.components["API"], &values, &manifest.used())
+    }
+
+    #[test]
+    fn errors_do_not_tell_the_values_of_variables() {
+        for (host, value) in [
+            ("http://{{ v }}", "a secret/path"),
+            ("{{ v }}", "secret"),
+            ("http://{{ v }}.spin.internal", "secret"),
+        ] {
+            let error = grants_of(host, value).expect_err(host).to_string();
+            assert!(error.contains(host) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_component_is_called_in_any_case() {
+        for host in ["http://API.spin.internal", "http://api.spin.internal"] {
+            let grants = grants_of(host, "").expect(host);
+            assert!(grants.allowed_hosts.allows_component("api"), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_environment_s_memory_goes_before_the_file_s() {
+        let config = |text| RuntimeConfig::parse(text).expect("a configuration");
+        let settings = |memory: &str| {
+            let env = [("SPIN_MAX_INSTANCE_MEMORY".to_owned(), memory.to_owned())];
+            Settings::of(&env).expect("settings")
+        };
+        let (none, some) = (config(""), config("max_instance_memory = 65536"));
+        assert_eq!(instance_memory(&settings("131072"), &some), Some(131_072));
+        let unset = Settings::of(&[]).expect("settings");
+        assert_eq!(instance_memory(&unset, &some), Some(65536));
+        assert_eq!(instance_memory(&unset, &none), None);
+    }
 }

@@ -25,6 +25,9 @@ const BACKLOG: i32 = 1024;
 /// How long nothing is accepted after the kernel could not give us a connection: it lacks something.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a signal that asks to stop may go unseen, since guests keep every thread.
+const NOTICE: Duration = Duration::from_secs(3);
+
 /// How a service is to be run.
 pub struct Settings {
     pub address: SocketAddr,
@@ -107,6 +110,7 @@ impl<S: Site> Server<S> {
     /// The same in a runtime.
     pub async fn serve(self) -> wasmtime::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let guard = self.stop.guard(NOTICE)?;
         let stop = self.stop.watch()?;
         let connections = Arc::new(Semaphore::new(self.limits.connections as usize));
         let site = Arc::new(self.site);
@@ -126,6 +130,8 @@ impl<S: Site> Server<S> {
                 drop(permit);
             });
         }
+        // Ends the guard's wait.
+        drop(guard);
         // From here on clients are refused, instead of kept waiting for somebody who does not come.
         drop(listener);
         self.stopping.send_replace(true);

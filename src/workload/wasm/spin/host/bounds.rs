@@ -30,8 +30,8 @@ pub struct Bounds {
     pub call_bytes: usize,
 }
 
-/// What an instance has of them.
-#[derive(Debug)]
+/// What an instance has of them; copies are the same share.
+#[derive(Debug, Clone)]
 pub struct Share {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,

@@ -33,13 +33,14 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasData, ResourceTable};
 
-use self::bounds::{Bounds, Share};
+use self::bounds::Bounds;
 use self::key_value::Backend;
 use self::sqlite::Place;
 use self::workers::Workers;
 use super::allowed_hosts::AllowedHosts;
 use super::runtime_config::{KeyValueStore, RuntimeConfig, SqliteDatabase};
 
+pub use self::bounds::{Share, TooMany};
 pub use self::http::{Fetch, FetchError, Fetching};
 pub use self::link::{Interface, find, interfaces, unsupported};
 pub use self::network::{Unreachable, connect};
@@ -139,6 +140,11 @@ impl Stores {
         })
     }
 
+    /// Bytes that the host may hold for one call.
+    pub fn call_bytes(&self) -> usize {
+        self.bounds.call_bytes
+    }
+
     /// Sees that there is a store and a database behind each label that a component was granted.
     pub fn check(&self, grants: &Grants) -> Result<(), StoresError> {
         let none = |key, table, label: &String| StoresError::NoSuch {
@@ -183,6 +189,11 @@ impl SpinCtx {
     pub fn with_http(mut self, fetch: Fetch) -> Self {
         self.http = Some(fetch);
         self
+    }
+
+    /// What the instance has of the connections.
+    pub fn share(&self) -> Share {
+        self.share.clone()
     }
 
     /// What the instance's component may use.

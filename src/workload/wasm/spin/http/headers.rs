@@ -3,13 +3,50 @@
 
 use std::net::SocketAddr;
 
-use hyper::Uri;
-use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::{Request, Uri};
 
 use super::router::Matched;
 
 /// Nobody but us may say what they say.
 const PREFIXES: [&str; 1] = ["spin-path-match-"];
+
+/// Fields of the connection, which is the server's: it sets those itself that an answer needs. What else a program or a
+/// manifest says there would have a client take a part of this answer for the next one.
+const OF_THE_CONNECTION: [&str; 8] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Leaves out of an answer's fields what is the server's to say.
+pub fn leave_connection_to_server(headers: &mut HeaderMap) {
+    for name in OF_THE_CONNECTION {
+        headers.remove(name);
+    }
+}
+
+/// The request with a host in the place of one that means something within the application only: a component that
+/// passes the name on would call another one by it. Its target becomes absolute.
+pub fn at_localhost<B>(request: Request<B>) -> Request<B> {
+    let (mut head, body) = request.into_parts();
+    let mut target = std::mem::take(&mut head.uri).into_parts();
+    target.scheme.get_or_insert(Scheme::HTTP);
+    target.authority = Some(Authority::from_static("localhost"));
+    target
+        .path_and_query
+        .get_or_insert(PathAndQuery::from_static("/"));
+    // All three are there, which is all that it takes.
+    head.uri = Uri::from_parts(target).unwrap_or_default();
+    head.headers.remove(HOST);
+    Request::from_parts(head, body)
+}
 
 /// The facts, by the name that a field has without `spin-`.
 pub fn facts(uri: &Uri, matched: &Matched, client: SocketAddr) -> Vec<(String, String)> {
@@ -60,6 +97,43 @@ pub fn set(headers: &mut HeaderMap, facts: Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_connection_is_the_server_s() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "Content-Length",
+            "Transfer-Encoding",
+            "Connection",
+            "Keep-Alive",
+            "Upgrade",
+            "Trailer",
+            "x-own",
+        ] {
+            let name = HeaderName::try_from(name).expect("a name");
+            headers.append(name.clone(), HeaderValue::from_static("1"));
+            headers.append(name, HeaderValue::from_static("2"));
+        }
+        leave_connection_to_server(&mut headers);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-own"]
+        );
+    }
+
+    #[test]
+    fn a_host_of_the_application_is_not_passed_on() {
+        for (uri, expected) in [
+            ("http://a.spin.internal:81/x?y", "http://localhost/x?y"),
+            ("https://self.alt", "https://localhost/"),
+            ("/x", "http://localhost/x"),
+        ] {
+            let request = Request::get(uri).header(HOST, "a.spin.internal").body(());
+            let request = at_localhost(request.expect("a request"));
+            assert_eq!(request.uri().to_string(), expected);
+            assert!(!request.headers().contains_key(HOST));
+        }
+    }
 
     #[test]
     fn a_request_carries_what_the_route_says() {

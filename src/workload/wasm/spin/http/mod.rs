@@ -4,7 +4,7 @@
 //! client ── server (kinds::http) ── route ─┬─ reply of the manifest, health and info: at once
 //!                                          ├─ handler of wasi:http ─── instance ─┐
 //!                                          └─ CGI program (wagi) ───── instance ─┤
-//!            http://ID.spin.internal <─ outbound, where the manifest allows it ──┘
+//!  http://ID.spin.internal, self <─ outbound, where the manifest allows it ──┘
 //! ```
 //!
 //! An instance that calls another component holds its own room meanwhile. So that those that wait for each other cannot
@@ -13,6 +13,7 @@
 
 mod headers;
 mod outbound;
+mod printed;
 mod router;
 mod seed;
 mod wagi;
@@ -118,10 +119,8 @@ impl Site {
         let router = Router::new(&application.triggers).map_err(wasmtime::Error::new)?;
         let chains = application.members.iter().any(|caller| {
             let allowed = &caller.grants.allowed_hosts;
-            application
-                .members
-                .iter()
-                .any(|callee| allowed.allows_component(&callee.id))
+            let mut others = application.members.iter();
+            allowed.allows_self() || others.any(|callee| allowed.allows_component(&callee.id))
         });
         let kept = if chains { (instances / 4).max(1) } else { 0 };
         let outer = Slots::new(instances.saturating_sub(kept).max(1));
@@ -221,26 +220,7 @@ impl Common<'_> {
 
 impl server::Site for Site {
     fn at_once(&self, request: &Request<Incoming>) -> Option<Response<WasiBody>> {
-        let path = request.uri().path();
-        // A component that passes the name on would call another one by it.
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        if host.is_some_and(is_internal) || request.uri().host().is_some_and(is_internal) {
-            return Some(empty(StatusCode::BAD_REQUEST));
-        }
-        if let Some(known) = path.strip_prefix(WELL_KNOWN) {
-            return Some(match known {
-                "health" => full(Bytes::from_static(b"OK"), None),
-                "info" => full(self.0.info.clone(), Some("application/json")),
-                _ => empty(StatusCode::NOT_FOUND),
-            });
-        }
-        let Some(matched) = self.0.router.find(path) else {
-            return Some(empty(StatusCode::NOT_FOUND));
-        };
-        match &self.0.triggers.get(matched.trigger)?.target {
-            Target::Reply(reply) => Some(reply_of(reply)),
-            Target::Component { .. } => None,
-        }
+        self.0.at_once(request.uri().path())
     }
 
     async fn answer(
@@ -251,6 +231,12 @@ impl server::Site for Site {
     ) -> Result<Response<WasiBody>, StatusCode> {
         let matched = self.0.router.find(request.uri().path());
         let matched = matched.ok_or(StatusCode::NOT_FOUND)?;
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let request = if host.is_some_and(is_internal) || request.uri().host().is_some_and(is_internal) {
+            headers::at_localhost(request)
+        } else {
+            request
+        };
         self.0
             .enter(matched, Caller::Client(client), request, permits)
             .await
@@ -265,6 +251,24 @@ impl server::Site for Site {
 }
 
 impl App {
+    /// What is answered without a component.
+    fn at_once(&self, path: &str) -> Option<Response<WasiBody>> {
+        if let Some(known) = path.strip_prefix(WELL_KNOWN) {
+            return Some(match known {
+                "health" => full(Bytes::from_static(b"OK"), None),
+                "info" => full(self.info.clone(), Some("application/json")),
+                _ => empty(StatusCode::NOT_FOUND),
+            });
+        }
+        let Some(matched) = self.router.find(path) else {
+            return Some(empty(StatusCode::NOT_FOUND));
+        };
+        match &self.triggers.get(matched.trigger)?.target {
+            Target::Reply(reply) => Some(reply_of(reply)),
+            Target::Component { .. } => None,
+        }
+    }
+
     async fn enter(
         &self,
         matched: Matched,
@@ -307,16 +311,41 @@ impl App {
     }
 
     /// A call from another component, by this one's name. Whether it is allowed has been asked before.
-    async fn call(&self, id: &str, request: Request<WasiBody>) -> Result<Response<WasiBody>, StatusCode> {
-        let trigger = self.triggers.iter().position(|it| it.component() == Some(id));
+    async fn call_component(
+        &self,
+        id: &str,
+        request: Request<WasiBody>,
+    ) -> Result<Response<WasiBody>, StatusCode> {
+        // Hosts have no case.
+        let is_called = |it: &HttpTrigger| it.component().is_some_and(|own| own.eq_ignore_ascii_case(id));
+        let trigger = self.triggers.iter().position(is_called);
         let trigger = trigger.ok_or(StatusCode::NOT_FOUND)?;
+        let matched = Matched::internal(trigger, request.uri().path());
+        self.call(matched, request).await
+    }
+
+    /// A call from a component to where a client of the application's would have come, by its path. Whether it is
+    /// allowed has been asked before.
+    async fn call_own(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>, StatusCode> {
+        let path = request.uri().path();
+        if let Some(response) = self.at_once(path) {
+            return Ok(response);
+        }
+        let matched = self.router.find(path).ok_or(StatusCode::NOT_FOUND)?;
+        self.call(matched, headers::at_localhost(request)).await
+    }
+
+    async fn call(
+        &self,
+        matched: Matched,
+        request: Request<WasiBody>,
+    ) -> Result<Response<WasiBody>, StatusCode> {
         let inner = self.inner.as_ref().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let permit = Arc::clone(&inner.permits).acquire_owned();
         let permit = tokio::time::timeout(INNER_PATIENCE, permit).await;
         let Ok(Ok(permit)) = permit else {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         };
-        let matched = Matched::internal(trigger, request.uri().path());
         self.enter(matched, Caller::Component, request, Arc::from([permit]))
             .await
     }
@@ -363,12 +392,28 @@ fn reply_of(reply: &Reply) -> Response<WasiBody> {
     let mut response = Response::new(body(Bytes::from(reply.body.clone())));
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers.clone();
+    headers::leave_connection_to_server(response.headers_mut());
     response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fixed_reply_does_not_say_how_long_it_is() {
+        let mut reply = Reply {
+            status: StatusCode::OK,
+            headers: hyper::HeaderMap::new(),
+            body: "hello".to_owned(),
+        };
+        for name in ["content-length", "transfer-encoding", "x-own"] {
+            reply.headers.insert(name, HeaderValue::from_static("1"));
+        }
+        let names = reply_of(&reply);
+        let names: Vec<&str> = names.headers().keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["x-own"]);
+    }
 
     #[test]
     fn names_within_the_application_are_known() {

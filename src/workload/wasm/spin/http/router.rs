@@ -92,6 +92,11 @@ impl Matched {
         }
     }
 
+    /// The route below the application's base, without its wildcard.
+    pub fn based_or_prefix(&self) -> &str {
+        self.based.strip_suffix("/...").unwrap_or(&self.based)
+    }
+
     /// The written route without its wildcard.
     pub fn raw_or_prefix(&self) -> &str {
         self.raw.strip_suffix("/...").unwrap_or(&self.raw)

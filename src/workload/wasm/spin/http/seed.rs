@@ -7,7 +7,8 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::super::host::{Grants, SpinCtx, Stores};
-use crate::workload::wasm::kinds::wasi::{Context, Host, Outbound};
+use super::outbound::HttpOut;
+use crate::workload::wasm::kinds::wasi::{Context, Host};
 use crate::workload::wasm::limits::Limits;
 use crate::workload::wasm::stdio;
 
@@ -22,7 +23,7 @@ pub struct Seed {
     pub grants: Arc<Grants>,
     pub stores: Arc<Stores>,
     pub limits: Limits,
-    pub outbound: Arc<dyn Outbound>,
+    pub outbound: Arc<HttpOut>,
 }
 
 impl Seed {
@@ -36,7 +37,9 @@ impl Seed {
 
     pub fn host_with(&self, wasi: Context) -> Host {
         let spin = SpinCtx::new(Arc::clone(&self.grants), Arc::clone(&self.stores));
-        Host::of_component(wasi, self.limits.another(), spin, Arc::clone(&self.outbound))
+        let requests = self.outbound.of_instance(spin.share());
+        let spin = spin.with_http(requests.fetch(self.stores.call_bytes()));
+        Host::of_component(wasi, self.limits.another(), spin, requests)
     }
 
     /// The surroundings but for the directories, which [`Self::finish`] adds. What is in `env` is not the manifest's

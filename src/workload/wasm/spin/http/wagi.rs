@@ -1,31 +1,29 @@
 //! Programs that answer a request as CGI has it (RFC 3875): the request is in their environment, arguments and standard
 //! input, the answer what they print.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
+use tokio::task::{JoinError, JoinHandle};
 use wasmtime::component::InstancePre;
-use wasmtime::{Engine, ResourceLimiter, Store};
-use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{I32Exit, p2, p3};
 use wasmtime_wasi_http::WasiBody;
 
-use super::body;
+use super::printed::{MAX_BODY, Output, take};
 use super::router::Matched;
 use super::seed::Seed;
+use super::{body, headers};
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::http::{Slots, report};
 use crate::workload::wasm::kinds::wasi::{Context, Host};
 use crate::workload::wasm::limits::Limits;
-
-/// Most bytes of a request's body, and of an answer: both are held in memory. They count as the guests' memory, and
-/// where that is limited an answer may have less.
-const MAX_BODY: usize = 16 << 20;
-const MAX_BOUNDED_ANSWER: usize = 1 << 20;
 
 /// A component that is a program.
 pub struct Wagi {
@@ -73,16 +71,12 @@ impl Wagi {
         body: WasiBody,
         slots: &Slots,
     ) -> Result<Response<WasiBody>, StatusCode> {
-        // Not held to what one instance may have.
+        // Before anything is kept of the request: there is no more of them than of instances.
+        let slot = slots.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        // What is kept is not held to what one instance may have.
         let mut held = self.limits.another().at_most_each(None);
         let input = collect(body, &mut held).await?;
-        let slot = slots.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let unlimited = held.leaves(usize::MAX);
-        let most = if unlimited { MAX_BODY } else { MAX_BOUNDED_ANSWER };
-        if !take(&mut held, most) {
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
-        }
-        let output = MemoryOutputPipe::new(most);
+        let output = Output::new(self.limits.another().at_most_each(None));
         call.env
             .push(("CONTENT_LENGTH".to_owned(), input.len().to_string()));
         let mut wasi = self.seed.wasi(&call.env);
@@ -93,24 +87,44 @@ impl Wagi {
         let applied = self.limits.apply(&mut store, Host::limits);
         let command = Arc::clone(&self.command);
         // In a task of its own: the connection has others to serve meanwhile.
-        let task = tokio::spawn(async move {
+        let task = Running(tokio::spawn(async move {
             applied?;
             let outcome = run(&mut store, &command).await;
             drop(store);
+            drop(held);
             drop(slot);
             outcome
-        });
-        match task.await {
-            Ok(Ok(())) => Ok(response(&Bytes::from_owner(Printed {
-                bytes: output.contents(),
-                _held: held,
-            }))),
-            Ok(Err(error)) => {
+        }));
+        let outcome = match task.outcome().await {
+            Ok(Ok(())) => output
+                .into_bytes()
+                .map_err(|lack| wasmtime::format_err!("{lack}")),
+            Ok(Err(error)) => Err(error),
+            // It has told of its panic itself.
+            Err(_) => return Err(StatusCode::INTERNAL_SERVER_ERROR),
+        };
+        match outcome {
+            Ok(printed) => Ok(response(&printed)),
+            Err(error) => {
                 report(&error, Some(Arc::from(self.seed.grants.component.as_str())));
                 Err(StatusCode::INTERNAL_SERVER_ERROR)
             }
-            Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+}
+
+/// A program that runs, as long as anybody waits for what it prints: a client that leaves ends it.
+struct Running<T>(JoinHandle<T>);
+
+impl<T> Running<T> {
+    async fn outcome(mut self) -> Result<T, JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -132,23 +146,6 @@ async fn run(store: &mut Store<Host>, command: &Command) -> wasmtime::Result<()>
         Err(error) if matches!(error.downcast_ref::<I32Exit>(), Some(I32Exit(0))) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// What a program has printed, with its share of the guests' memory.
-struct Printed {
-    bytes: Bytes,
-    _held: Limits,
-}
-
-impl AsRef<[u8]> for Printed {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// Takes bytes of the guests' memory, where they are left.
-fn take(held: &mut Limits, bytes: usize) -> bool {
-    matches!(held.memory_growing(0, bytes, None), Ok(true))
 }
 
 async fn collect(mut body: WasiBody, held: &mut Limits) -> Result<Bytes, StatusCode> {
@@ -185,33 +182,21 @@ impl Call {
             let value = request.headers().get(name);
             value.and_then(|value| value.to_str().ok()).unwrap_or_default()
         };
-        let mut env: Vec<(String, String)> = Vec::new();
-        for (name, value) in request.headers() {
-            let name = name.as_str().to_uppercase().replace('-', "_");
-            // A client's Proxy would become HTTP_PROXY, which programs take for their proxy (CVE-2016-5385).
-            if ["AUTHORIZATION", "CONNECTION", "PROXY"].contains(&name.as_str()) {
-                continue;
-            }
-            if let Ok(value) = value.to_str() {
-                env.push((format!("HTTP_{name}"), value.to_owned()));
-            }
-        }
+        let mut env: Vec<(String, String)> = of_fields(request.headers()).into_iter().collect();
         let client = client.ip().to_string();
-        let script = match matched.rest.as_str() {
-            "" => path,
-            rest => path.strip_suffix(rest).unwrap_or(path),
-        };
+        let info = decoded(&matched.rest);
         let standard = [
             ("AUTH_TYPE", ""),
             ("CONTENT_TYPE", header(CONTENT_TYPE)),
             ("GATEWAY_INTERFACE", "CGI/1.1"),
-            ("PATH_TRANSLATED", &matched.rest),
+            ("PATH_INFO", &info),
+            ("PATH_TRANSLATED", &info),
             ("QUERY_STRING", query),
             ("REMOTE_ADDR", &client),
             ("REMOTE_HOST", &client),
             ("REMOTE_USER", ""),
             ("REQUEST_METHOD", request.method().as_str()),
-            ("SCRIPT_NAME", script),
+            ("SCRIPT_NAME", matched.based_or_prefix()),
             ("SERVER_NAME", uri.host().unwrap_or("localhost")),
             ("SERVER_PORT", &uri.port_u16().unwrap_or(80).to_string()),
             ("SERVER_PROTOCOL", &format!("{:?}", request.version())),
@@ -222,7 +207,7 @@ impl Call {
         for (name, value) in facts {
             let name = name.to_uppercase().replace('-', "_");
             let name = match name.as_str() {
-                "PATH_INFO" => name,
+                "PATH_INFO" => "X_RAW_PATH_INFO".to_owned(),
                 _ => format!("X_{name}"),
             };
             env.push((name, value));
@@ -232,6 +217,45 @@ impl Call {
             env,
         }
     }
+}
+
+/// A variable for each field; one that comes more than once is put together (RFC 3875, section 4.1.18).
+fn of_fields(fields: &HeaderMap) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for name in fields.keys() {
+        let key = name.as_str().to_uppercase().replace('-', "_");
+        // A client's Proxy would become HTTP_PROXY, which programs take for their proxy (CVE-2016-5385).
+        if ["AUTHORIZATION", "CONNECTION", "PROXY"].contains(&key.as_str()) {
+            continue;
+        }
+        let separator = if name == COOKIE { "; " } else { ", " };
+        for value in fields.get_all(name) {
+            let Ok(value) = value.to_str() else { continue };
+            let joined: &mut String = variables.entry(format!("HTTP_{key}")).or_default();
+            if !joined.is_empty() {
+                joined.push_str(separator);
+            }
+            joined.push_str(value);
+        }
+    }
+    variables
+}
+
+/// A path without its percent-encoding. A zero byte stays encoded: no variable can have one.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = (*first == b'%').then(|| after.get(..2)).flatten();
+        let code = digits
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(|code| *code != 0);
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The answer that a program has printed: fields, an empty line, a body.
@@ -262,6 +286,7 @@ fn response(printed: &Bytes) -> Response<WasiBody> {
         *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         return failed;
     }
+    headers::leave_connection_to_server(answer.headers_mut());
     let moved = answer.headers().contains_key(LOCATION);
     let usual = if moved { StatusCode::FOUND } else { StatusCode::OK };
     *answer.status_mut() = status.unwrap_or(usual);
@@ -308,6 +333,47 @@ mod tests {
     }
 
     #[test]
+    fn a_program_does_not_say_where_its_answer_ends() {
+        let text = "Content-Type: text/plain\nContent-Length: 2\nTransfer-Encoding: chunked\nConnection: keep-alive\n\
+                    X-Own: a\n\nhello";
+        let response = response(&Bytes::from_static(text.as_bytes()));
+        let names: Vec<&str> = response.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "x-own"]);
+    }
+
+    #[test]
+    fn paths_are_decoded() {
+        for (path, expected) in [
+            ("/a%20b", "/a b"),
+            ("/%C3%A9/%2f", "/\u{e9}//"),
+            ("/%00", "/%00"),
+            ("/%", "/%"),
+            ("/%4", "/%4"),
+            ("/%zz%+1", "/%zz%+1"),
+            ("", ""),
+        ] {
+            assert_eq!(decoded(path), expected, "{path}");
+        }
+    }
+
+    /// A client that leaves drops the future that waits.
+    #[tokio::test]
+    async fn a_program_ends_with_those_who_wait_for_it() {
+        let (held, ended) = tokio::sync::oneshot::channel::<()>();
+        let (started, starts) = tokio::sync::oneshot::channel();
+        let running = Running(tokio::spawn(async move {
+            let _held = held;
+            let _ = started.send(());
+            std::future::pending::<()>().await
+        }));
+        starts.await.expect("it runs");
+        let mut waiting = Box::pin(running.outcome());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        ended.await.expect_err("what it held is gone");
+    }
+
+    #[test]
     fn the_head_ends_at_the_first_empty_line() {
         assert_eq!(split(b"a: b\n\nc\n\nd"), (&b"a: b\n"[..], &b"c\n\nd"[..]));
         assert_eq!(split(b"a: b\r\n\r\n"), (&b"a: b\r\n"[..], &b""[..]));
@@ -317,7 +383,10 @@ mod tests {
 
     #[test]
     fn a_request_becomes_an_environment() {
-        let request = Request::post("http://one.test:81/cgi/x?a=1&b=2")
+        let request = Request::post("http://one.test:81/cgi/x%20y?a=1&b=2")
+            .header("x-own", "another")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
             .header("content-type", "text/plain")
             .header("x-own", "value")
             .header("proxy", "http://evil.test")
@@ -328,27 +397,32 @@ mod tests {
             trigger: 0,
             raw: "/cgi/...".to_owned(),
             based: "/cgi/...".to_owned(),
-            rest: "/x".to_owned(),
+            rest: "/x%20y".to_owned(),
             named: Vec::new(),
         };
         let client = SocketAddr::from(([10, 0, 0, 7], 42));
         let facts = super::super::headers::facts(request.uri(), &matched, client);
         let call = Call::new(&request, &matched, facts, client, "${SCRIPT_NAME} ${ARGS}");
-        assert_eq!(call.args, ["/cgi/x", "a=1", "b=2"]);
+        assert_eq!(call.args, ["/cgi/x%20y", "a=1", "b=2"]);
         let get = |name: &str| {
-            let found = call.env.iter().rfind(|(key, _)| key == name);
-            found.map(|(_, value)| value.as_str())
+            let mut found = call.env.iter().filter(|(key, _)| key == name);
+            let first = found.next().map(|(_, value)| value.as_str());
+            assert!(found.next().is_none(), "{name} is there twice");
+            first
         };
         for (name, value) in [
             ("REQUEST_METHOD", "POST"),
             ("QUERY_STRING", "a=1&b=2"),
-            ("PATH_INFO", "/x"),
+            ("PATH_INFO", "/x y"),
+            ("PATH_TRANSLATED", "/x y"),
+            ("X_RAW_PATH_INFO", "/x%20y"),
             ("SCRIPT_NAME", "/cgi"),
             ("X_MATCHED_ROUTE", "/cgi/..."),
-            ("X_FULL_URL", "http://one.test:81/cgi/x?a=1&b=2"),
+            ("X_FULL_URL", "http://one.test:81/cgi/x%20y?a=1&b=2"),
             ("REMOTE_ADDR", "10.0.0.7"),
             ("SERVER_PORT", "81"),
-            ("HTTP_X_OWN", "value"),
+            ("HTTP_X_OWN", "another, value"),
+            ("HTTP_COOKIE", "a=1; b=2"),
             ("CONTENT_TYPE", "text/plain"),
         ] {
             assert_eq!(get(name), Some(value), "{name}");

@@ -82,6 +82,15 @@ pub enum Files {
     Placed { source: String, destination: String },
 }
 
+impl Files {
+    /// The path or pattern of what is shown.
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Pattern(source) | Self::Placed { source, .. } => source,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisTrigger {
     pub component: String,
@@ -114,7 +123,20 @@ impl Manifest {
             let reason = format!("{used} are named by triggers, and at most {MAX_COMPONENTS} are run");
             return Err(ManifestError::at("component", reason));
         }
+        self.check_cases()?;
         http::check_routes(&self.http)
+    }
+
+    /// Components have hosts for names within the application, and those have no case.
+    fn check_cases(&self) -> Result<(), ManifestError> {
+        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+        for id in self.components.keys() {
+            if let Some(other) = seen.insert(id.to_ascii_lowercase(), id) {
+                let reason = format!("differs from component `{other}` in case only; rename one of them");
+                return Err(ManifestError::at(format!("component.{id}"), reason));
+            }
+        }
+        Ok(())
     }
 
     /// The components that triggers name.

@@ -1,6 +1,7 @@
 //! Texts with variables in them: `https://{{ host }}/`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A text whose variables are not filled in yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,16 @@ impl Template {
     }
 }
 
+impl fmt::Display for Template {
+    /// As it is written, without any value: those may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Variable(name) => write!(f, "{{{{ {name} }}}}"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +77,7 @@ mod tests {
         let template = Template::parse("https://{{ host }}:{{port}}/").expect("a template");
         assert_eq!(template.variables().collect::<Vec<_>>(), ["host", "port"]);
         assert_eq!(template.literal(), None);
+        assert_eq!(template.to_string(), "https://{{ host }}:{{ port }}/");
         let values = [("host", "one.test"), ("port", "81")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(template.fill(&BTreeMap::from(values)), "https://one.test:81/");
     }
