@@ -151,3 +151,50 @@ fn handle(signal: i32, action: usize) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Names the part of the test that a process of its own plays.
+    const PART: &str = "WRUN_TEST_STOP";
+
+    /// A process that gets SIGTERM and computes on, whether it has seen it or not.
+    fn play(sees: bool) {
+        end_on_signals().expect("handlers");
+        let stop = stop_on_signals().expect("a request");
+        let guard = stop.guard(Duration::from_millis(50)).expect("a guard");
+        assert!(guard.is_some(), "a thread");
+        // SAFETY: raise(3) takes an integer; its handler is the one above.
+        unsafe { libc::raise(libc::SIGTERM) };
+        if sees {
+            drop(guard);
+            thread::sleep(Duration::from_millis(500));
+            std::process::exit(0);
+        }
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn a_signal_that_nothing_sees_ends_the_process() {
+        if let Some(part) = std::env::var_os(PART) {
+            play(part == "sees");
+        }
+        for (part, expected) in [("computes", 128 + libc::SIGTERM), ("sees", 0)] {
+            let status = Command::new(std::env::current_exe().expect("this test"))
+                .args([
+                    "--exact",
+                    "sys::signal::tests::a_signal_that_nothing_sees_ends_the_process",
+                ])
+                .env(PART, part)
+                .status()
+                .expect("a process");
+            assert_eq!((status.code(), status.signal()), (Some(expected), None), "{part}");
+        }
+    }
+}

@@ -68,7 +68,7 @@ fn spin_bad_manifests_are_told_by_create(case: &Case) {
         ),
         (
             "source = \"http-02.wasm\"\nallowed_outbound_hosts = [\"http://two.spin.internal\"]\n",
-            "there is no component `two`",
+            "`http://two.spin.internal` names no component that has a trigger",
         ),
         (
             "source = \"http-02.wasm\"\n[variables]\ntoken = { required = true }\n",

@@ -366,3 +366,61 @@ pub fn show(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+    use crate::workload::wasm::spin::manifest::Manifest;
+
+    fn open(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    fn collected(files: &str, copies: &Path) -> Result<Vec<Mount>, ManifestError> {
+        let manifest = Manifest::parse(&format!(
+            "spin_manifest_version = 2\n[application]\nname = 'a'\n[[trigger.http]]\nroute = '/'\n\
+             component = 'a'\n[component.a]\nsource = 'a.wasm'\nfiles = [{files}]\n"
+        ))?;
+        let directory = fs::File::open(copies).expect("a directory");
+        Collector::new(open, Some(directory.as_fd())).collect("a", &manifest.components["a"])
+    }
+
+    #[test]
+    fn what_is_the_runtime_s_is_not_shown() {
+        let copies = tempfile::tempdir().expect("a directory");
+        for files in [
+            "'/.spin'",
+            "'.spin/*.db'",
+            "'runtime-config.toml'",
+            "{ source = './.spin', destination = '/x' }",
+        ] {
+            let error = collected(files, copies.path()).expect_err(files).to_string();
+            assert!(error.contains("component.a.files[0]: /"), "{error}");
+        }
+        assert_eq!(hidden(Path::new(".spin/sqlite_db.db")), Some(".spin"));
+        assert_eq!(hidden(Path::new(".spinner")), None);
+        assert_eq!(hidden(Path::new("a/.spin")), None);
+    }
+
+    /// /dev/shm is a file system of its own in every container, and nearly everywhere else.
+    #[test]
+    fn a_pattern_does_not_leave_its_file_system() {
+        let device = |path: &str| rustix::fs::stat(path).map(|status| status.st_dev);
+        if device("/dev/shm").is_err() || device("/dev/shm") == device("/dev") {
+            return;
+        }
+        let there = tempfile::tempdir_in("/dev/shm").expect("a directory");
+        fs::write(there.path().join("wrun-file"), "x").expect("a file");
+        let from_root = there.path().strip_prefix("/").expect("absolute");
+        let below = format!("'{}/**/wrun-file'", from_root.display());
+        for (files, shown) in [("'dev/**/wrun-file'", false), (below.as_str(), true)] {
+            let copies = tempfile::tempdir().expect("a directory");
+            collected(files, copies.path()).expect(files);
+            let copy = copies.path().join("a").join(from_root).join("wrun-file");
+            assert_eq!(copy.exists(), shown, "{files}");
+        }
+    }
+}
