@@ -1,7 +1,8 @@
 //! How much the components of an application may take of the process that they share, so that none of them can
 //! keep the others from theirs: connections, handles, and the bytes that the host holds for one call.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,6 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const CONNECTIONS: usize = 256;
 /// Connections of one instance.
 const CONNECTIONS_OF_INSTANCE: usize = 32;
+/// Connections to SQLite databases that all instances of one component may have, and statements of theirs that
+/// run at once: databases share memory and threads.
+const DATABASES_OF_COMPONENT: usize = 64;
+const STATEMENTS_OF_COMPONENT: usize = 2;
 /// Handles of stores that one instance may hold; Spin has the same.
 const HANDLES: usize = 256;
 
@@ -27,7 +32,15 @@ const LEAST_CALL_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Bounds {
     connections: Arc<Semaphore>,
+    components: Arc<Mutex<BTreeMap<String, OfComponent>>>,
     pub call_bytes: usize,
+}
+
+/// What all instances of a component have together.
+#[derive(Debug, Clone)]
+pub struct OfComponent {
+    databases: Arc<Semaphore>,
+    statements: Arc<Semaphore>,
 }
 
 /// What an instance has of them; copies are the same share.
@@ -56,6 +69,7 @@ impl Bounds {
         let of_memory = memory.map(|memory| usize::try_from(memory / 16).unwrap_or(usize::MAX));
         Self {
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            components: Arc::default(),
             call_bytes: of_memory.map_or(CALL_BYTES, |bytes| bytes.clamp(LEAST_CALL_BYTES, CALL_BYTES)),
         }
     }
@@ -68,6 +82,20 @@ impl Bounds {
         }
     }
 
+    /// The share of a component, by its name.
+    pub fn of_component(&self, name: &str) -> OfComponent {
+        let mut components = self.components.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = components.get(name) {
+            return component.clone();
+        }
+        let component = OfComponent {
+            databases: Arc::new(Semaphore::new(DATABASES_OF_COMPONENT)),
+            statements: Arc::new(Semaphore::new(STATEMENTS_OF_COMPONENT)),
+        };
+        components.insert(name.to_owned(), component.clone());
+        component
+    }
+
     /// Sees that what is to be held for one call is not too much.
     pub fn check(&self, bytes: usize) -> Result<(), String> {
         if bytes <= self.call_bytes {
@@ -77,6 +105,21 @@ impl Bounds {
             "the result has more than the {} bytes that are allowed",
             self.call_bytes
         ))
+    }
+}
+
+impl OfComponent {
+    /// A place for one more connection to a database, waiting for those of other instances.
+    pub async fn database(&self) -> Result<OwnedSemaphorePermit, TooMany> {
+        let place = Arc::clone(&self.databases).acquire_owned();
+        let place = tokio::time::timeout(PATIENCE, place).await;
+        place.map_err(|_| TooMany)?.map_err(|_| TooMany)
+    }
+
+    /// A turn for one statement.
+    pub async fn statement(&self) -> Result<OwnedSemaphorePermit, TooMany> {
+        let turn = Arc::clone(&self.statements).acquire_owned().await;
+        turn.map_err(|_| TooMany)
     }
 }
 
@@ -146,5 +189,23 @@ mod tests {
         assert_eq!(share.handle().expect_err("one too many"), TooMany);
         drop(handles);
         share.handle().expect("a handle that came back");
+    }
+
+    #[tokio::test]
+    async fn a_component_leaves_turns_to_others() {
+        let bounds = Bounds::new(None, None);
+        let component = bounds.of_component("one");
+        let mut turns = Vec::new();
+        for _ in 0..STATEMENTS_OF_COMPONENT {
+            turns.push(component.statement().await.expect("a turn"));
+        }
+        let again = bounds.of_component("one");
+        let waiting = tokio::spawn(async move { again.statement().await.map(drop) });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "another instance has no other turns");
+        let other = bounds.of_component("other").statement().await;
+        drop(other.expect("another component's"));
+        turns.clear();
+        waiting.await.expect("no panic").expect("a turn that came back");
     }
 }

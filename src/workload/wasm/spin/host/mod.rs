@@ -13,6 +13,7 @@
 
 mod bindings;
 mod bounds;
+mod capped;
 mod http;
 mod key_value;
 mod link;
@@ -47,6 +48,8 @@ pub use self::network::{Unreachable, connect};
 
 /// The label of the store and the database that there always are.
 const DEFAULT: &str = "default";
+/// Statements that run at once, of all components together.
+const STATEMENTS: usize = 8;
 /// Where they are, in the application's directory.
 const STATE: &str = ".spin";
 const STORE_FILE: &str = "sqlite_key_value.db";
@@ -105,10 +108,10 @@ impl Stores {
     pub fn new(config: &RuntimeConfig, directory: &Path, memory: Option<u64>) -> Result<Self, StoresError> {
         let state = directory.join(config.state_dir.as_deref().unwrap_or(Path::new(STATE)));
         let bounds = Bounds::new(memory, config.max_connections);
-        let workers = Arc::new(Workers::new());
+        let workers = Arc::new(Workers::new(STATEMENTS));
         let place =
             |path: Option<&Path>| path.map_or(Place::Memory, |path| Place::File(directory.join(path)));
-        let store_of = |path: Option<&Path>| Backend::sqlite(place(path), Arc::clone(&workers), &bounds);
+        let store_of = |path: Option<&Path>| Backend::sqlite(place(path), &bounds);
         let mut key_value = BTreeMap::new();
         for (label, store) in &config.key_value_stores {
             let backend = match store {

@@ -14,7 +14,6 @@ use self::redis::RedisStore;
 use self::sqlite::SqliteStore;
 use super::bounds::{Bounds, Permit, Share, TooMany};
 use super::sqlite::Place;
-use super::workers::Workers;
 use super::{Grants, Stores};
 
 /// Bytes of a key.
@@ -45,8 +44,8 @@ pub enum Backend {
 }
 
 impl Backend {
-    pub fn sqlite(place: Place, workers: Arc<Workers>, bounds: &Bounds) -> Self {
-        Self::Sqlite(Arc::new(SqliteStore::new(place, workers, bounds.clone())))
+    pub fn sqlite(place: Place, bounds: &Bounds) -> Self {
+        Self::Sqlite(Arc::new(SqliteStore::new(place, bounds.clone())))
     }
 
     /// # Errors
@@ -70,11 +69,19 @@ pub struct Opened {
     call_bytes: usize,
 }
 
+/// The hash of a value that somebody has seen, in whose place it stands, so that the host holds no values for
+/// guests; `None` where there was none.
+type Seen = Option<blake3::Hash>;
+
+fn seen(value: Option<&[u8]>) -> Seen {
+    value.map(blake3::hash)
+}
+
 /// A value that is to be replaced, and what it was when it was last looked at.
 pub struct Cas {
     opened: Opened,
     key: String,
-    seen: Option<Vec<u8>>,
+    seen: Seen,
     _permit: Permit,
 }
 
@@ -176,7 +183,7 @@ impl Opened {
     }
 
     /// Sets a value if it still is what it was. `false` where it is not.
-    async fn swap(&self, key: String, seen: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool> {
+    async fn swap(&self, key: String, seen: Seen, value: Vec<u8>) -> Result<bool> {
         self.check(&[&key], value.len())?;
         match &self.backend {
             Backend::Sqlite(store) => store.swap(&self.label, key, seen, value).await,

@@ -5,55 +5,78 @@ use std::collections::HashSet;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisError, cmd, pipe};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
-use super::{Error, Result};
-use crate::workload::wasm::spin::host::bounds::Bounds;
+use super::{Error, Result, Seen, seen};
+use crate::workload::wasm::spin::host::bounds::{Bounds, Share};
+use crate::workload::wasm::spin::host::capped::Allowance;
 use crate::workload::wasm::spin::host::redis::{Driver, Server, text};
 
 /// Keys that the server is asked for at once.
 const KEYS_AT_ONCE: usize = 1000;
 
+/// Connections for transactions, of all instances together.
+const SWAPS: usize = 4;
+
 /// A server, with one connection that all instances share.
 pub struct RedisStore {
     server: Server,
     /// Made when it is first needed, and again after it failed.
-    connection: Mutex<Option<(MultiplexedConnection, Driver)>>,
+    connection: Mutex<Shared>,
+    allowance: Allowance,
+    swaps: Semaphore,
+    share: Share,
     bounds: Bounds,
+}
+
+#[derive(Default)]
+struct Shared {
+    made: Option<(MultiplexedConnection, Driver)>,
+    /// How many were made.
+    number: u64,
 }
 
 impl RedisStore {
     pub fn new(url: &str, bounds: Bounds) -> std::result::Result<Self, &'static str> {
         Ok(Self {
             server: Server::parse(url)?,
-            connection: Mutex::new(None),
+            connection: Mutex::default(),
+            allowance: Allowance::new(bounds.call_bytes),
+            swaps: Semaphore::new(SWAPS),
+            share: bounds.share(),
             bounds,
         })
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection> {
-        let mut connection = self.connection.lock().await;
-        match &*connection {
-            Some((connection, _)) => Ok(connection.clone()),
-            None => {
-                let made = self.server.connect().await.map_err(Error::Other)?;
-                Ok(connection.insert(made).0.clone())
-            }
+    /// The connection, and its number.
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64)> {
+        let mut shared = self.connection.lock().await;
+        if let Some((connection, _)) = &shared.made {
+            return Ok((connection.clone(), shared.number));
         }
+        let made = self.server.connect(self.allowance.clone()).await;
+        let made = made.map_err(Error::Other)?;
+        shared.number += 1;
+        Ok((shared.made.insert(made).0.clone(), shared.number))
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        let mut connection = self.connection().await?;
-        let outcome = command.query_async(&mut connection).await;
-        outcome.map_err(|error| self.failed(&error))
+        let (mut connection, number) = self.connection().await?;
+        self.allowance.renew();
+        match command.query_async(&mut connection).await {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.failed(&error, number).await),
+        }
     }
 
-    /// What is tried next is tried on a new connection, where this one is of no more use.
-    fn failed(&self, error: &RedisError) -> Error {
-        if error.is_unrecoverable_error()
-            && let Ok(mut connection) = self.connection.try_lock()
-        {
-            *connection = None;
+    /// What is tried next is tried on a new connection, where this one is of no more use and nobody has made
+    /// another since.
+    async fn failed(&self, error: &RedisError, number: u64) -> Error {
+        if error.is_unrecoverable_error() {
+            let mut shared = self.connection.lock().await;
+            if shared.number == number {
+                shared.made = None;
+            }
         }
         Error::Other(text(error))
     }
@@ -114,8 +137,12 @@ impl RedisStore {
     }
 
     /// By a transaction, which is the connection's: so it has one of its own.
-    pub async fn swap(&self, key: String, seen: Option<Vec<u8>>, value: Vec<u8>) -> Result<bool> {
-        let (mut connection, _driver) = self.server.connect().await.map_err(Error::Other)?;
+    pub async fn swap(&self, key: String, before: Seen, value: Vec<u8>) -> Result<bool> {
+        let closed = |_| Error::Other("the store is closed".to_owned());
+        let _turn = self.swaps.acquire().await.map_err(closed)?;
+        let _permit = self.share.connection().await?;
+        let allowance = Allowance::new(self.bounds.call_bytes);
+        let (mut connection, _driver) = self.server.connect(allowance).await.map_err(Error::Other)?;
         let other = |error: RedisError| Error::Other(text(&error));
         let () = cmd("WATCH")
             .arg(&key)
@@ -127,12 +154,46 @@ impl RedisStore {
             .query_async(&mut connection)
             .await
             .map_err(other)?;
-        if now != seen {
+        if seen(now.as_deref()) != before {
             return Ok(false);
         }
         let mut transaction = pipe();
         transaction.atomic().cmd("SET").arg(&key).arg(value).ignore();
         let done: Option<()> = transaction.query_async(&mut connection).await.map_err(other)?;
         Ok(done.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::wasm::spin::host::servers;
+
+    #[tokio::test]
+    async fn a_late_failure_leaves_the_next_connection_alone() {
+        let Some(server) = servers::redis() else { return };
+        let url = format!("redis://:secret@127.0.0.1:{}", server.port);
+        let store = RedisStore::new(&url, Bounds::new(None, None)).expect("an address");
+        let (_, first) = store.connection().await.expect("a connection");
+        let broken = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        store.failed(&broken(), first).await;
+        let (_, second) = store.connection().await.expect("another");
+        assert_ne!(first, second);
+        store.failed(&broken(), first).await;
+        assert!(store.connection.lock().await.made.is_some(), "it did not fail");
+        store.failed(&broken(), second).await;
+        assert!(store.connection.lock().await.made.is_none(), "it did");
+    }
+
+    /// Nobody listens there, which whoever does not wait for their turn is told at once.
+    #[tokio::test]
+    async fn a_swap_waits_for_a_place_for_its_connection() {
+        let store = RedisStore::new("redis://127.0.0.1:1", Bounds::new(None, None)).expect("an address");
+        let swap = || store.swap("k".to_owned(), None, Vec::new());
+        swap().await.expect_err("nobody listens");
+        let others = u32::try_from(SWAPS).expect("a few");
+        let _others = store.swaps.acquire_many(others).await.expect("all of them");
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(200), swap()).await;
+        waited.expect_err("it waits for the others");
     }
 }

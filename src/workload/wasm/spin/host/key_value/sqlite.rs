@@ -1,14 +1,18 @@
 //! Stores in a file of SQLite, in the table that Spin has there, so that a volume of Spin's goes on being used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::Mutex;
 
-use super::{Error, Result, incremented};
+use super::{Error, Result, Seen, incremented, seen};
 use crate::workload::wasm::spin::host::bounds::Bounds;
 use crate::workload::wasm::spin::host::sqlite::Place;
-use crate::workload::wasm::spin::host::workers::Workers;
+use crate::workload::wasm::spin::host::workers::{Spot, Workers};
+
+/// How long an operation waits for other processes and connections.
+const BUSY: Duration = Duration::from_secs(5);
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS spin_key_value (store TEXT NOT NULL, key TEXT NOT NULL, \
                      value BLOB NOT NULL, PRIMARY KEY (store, key))";
@@ -24,16 +28,17 @@ pub struct SqliteStore {
     place: Place,
     /// Made when it is first needed.
     connection: Arc<Mutex<Option<Connection>>>,
-    workers: Arc<Workers>,
+    /// Its own: whoever waits for the file holds up nobody but those who need the same.
+    workers: Workers,
     bounds: Bounds,
 }
 
 impl SqliteStore {
-    pub fn new(place: Place, workers: Arc<Workers>, bounds: Bounds) -> Self {
+    pub fn new(place: Place, bounds: Bounds) -> Self {
         Self {
             place,
             connection: Arc::new(Mutex::new(None)),
-            workers,
+            workers: Workers::new(1),
             bounds,
         }
     }
@@ -46,16 +51,23 @@ impl SqliteStore {
         // Those who wait for the connection wait here, not on a thread.
         let mut connection = Arc::clone(&self.connection).lock_owned().await;
         let (place, bounds) = (self.place.clone(), self.bounds.clone());
-        let done = self.workers.run(move || {
+        let done = self.workers.run(move |spot| {
+            // In place it would hold up everybody.
+            let patience = match spot {
+                Spot::Beside => BUSY,
+                Spot::InPlace => Duration::ZERO,
+            };
             let connection = match &mut *connection {
                 Some(connection) => connection,
                 none => {
                     let opened = place.open(&bounds).map_err(Error::Other)?;
+                    opened.busy_timeout(patience).map_err(other)?;
                     let made = opened.execute(TABLE, []);
                     made.map_err(|error| Error::Other(place.named(&error)))?;
                     none.insert(opened)
                 }
             };
+            connection.busy_timeout(patience).map_err(other)?;
             work(connection).map_err(other)?
         });
         done.await.map_err(|error| Error::Other(error.to_string()))?
@@ -165,17 +177,11 @@ impl SqliteStore {
         self.with(work).await
     }
 
-    pub async fn swap(
-        &self,
-        label: &Arc<str>,
-        key: String,
-        seen: Option<Vec<u8>>,
-        value: Vec<u8>,
-    ) -> Result<bool> {
+    pub async fn swap(&self, label: &Arc<str>, key: String, before: Seen, value: Vec<u8>) -> Result<bool> {
         let label = Arc::clone(label);
         let work = move |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if get(&transaction, &label, &key)? != seen {
+            if seen(get(&transaction, &label, &key)?.as_deref()) != before {
                 return Ok(Ok(false));
             }
             transaction

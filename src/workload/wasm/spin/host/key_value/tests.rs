@@ -59,15 +59,15 @@ async fn use_it(store: &Opened) {
     assert_eq!(store.keys().await, Ok(vec![key(1)]));
 
     assert_eq!(
-        store.swap(key(1), Some(b"one".to_vec()), b"x".to_vec()).await,
+        store.swap(key(1), seen(Some(b"one")), b"x".to_vec()).await,
         Ok(false)
     );
     assert_eq!(
-        store.swap(key(1), Some(b"two".to_vec()), b"x".to_vec()).await,
+        store.swap(key(1), seen(Some(b"two")), b"x".to_vec()).await,
         Ok(true)
     );
     assert_eq!(
-        store.swap(key(6), Some(Vec::new()), b"x".to_vec()).await,
+        store.swap(key(6), seen(Some(b"")), b"x".to_vec()).await,
         Ok(false)
     );
     assert_eq!(store.swap(key(6), None, b"y".to_vec()).await, Ok(true));
@@ -265,7 +265,10 @@ async fn a_connection_that_broke_is_made_anew() {
     let store = opened("default", &stores);
     store.set(key(1), vec![1]).await.expect("set");
     let other = crate::workload::wasm::spin::host::redis::Server::parse(&address).expect("an address");
-    let (mut connection, _driver) = other.connect().await.expect("a connection");
+    let (mut connection, _driver) = other
+        .connect(crate::workload::wasm::spin::host::capped::Allowance::new(0))
+        .await
+        .expect("a connection");
     let kill = ::redis::cmd("CLIENT")
         .arg("KILL")
         .arg("TYPE")

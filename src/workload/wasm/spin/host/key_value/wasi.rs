@@ -2,7 +2,7 @@
 
 use wasmtime::component::Resource;
 
-use super::{Cas, Error, Store};
+use super::{Cas, Error, Store, seen};
 use crate::workload::wasm::spin::host::SpinCtxView;
 use crate::workload::wasm::spin::host::bindings::wasi::keyvalue::{atomics, batch, store as api};
 
@@ -84,7 +84,7 @@ impl batch::Host for SpinCtxView<'_> {
 impl atomics::HostCas for SpinCtxView<'_> {
     async fn new(&mut self, bucket: Resource<Store>, key: String) -> Result<Resource<Cas>, api::Error> {
         let opened = self.store(&bucket)?;
-        let seen = opened.get(key.clone()).await?;
+        let seen = seen(opened.get(key.clone()).await?.as_deref());
         let cas = Cas {
             _permit: self.ctx.share.handle().map_err(Error::from)?,
             opened,
@@ -100,9 +100,9 @@ impl atomics::HostCas for SpinCtxView<'_> {
             let cas = self.table.get(&cas).map_err(other)?;
             (cas.opened.clone(), cas.key.clone())
         };
-        let seen = opened.get(key).await?;
-        self.table.get_mut(&cas).map_err(other)?.seen.clone_from(&seen);
-        Ok(seen)
+        let value = opened.get(key).await?;
+        self.table.get_mut(&cas).map_err(other)?.seen = seen(value.as_deref());
+        Ok(value)
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
@@ -129,14 +129,10 @@ impl atomics::Host for SpinCtxView<'_> {
             .delete(cas)
             .map_err(|error| failed(Error::Other(error.to_string())))?;
         let (opened, key) = (cas.opened.clone(), cas.key.clone());
-        if opened
-            .swap(key.clone(), cas.seen.take(), value)
-            .await
-            .map_err(failed)?
-        {
+        if opened.swap(key.clone(), cas.seen, value).await.map_err(failed)? {
             return Ok(());
         }
-        cas.seen = opened.get(key).await.map_err(failed)?;
+        cas.seen = seen(opened.get(key).await.map_err(failed)?.as_deref());
         let cas = self.table.push(cas).map_err(|_| failed(Error::TableFull))?;
         Err(atomics::CasError::CasFailed(cas))
     }

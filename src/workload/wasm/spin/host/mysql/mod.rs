@@ -49,6 +49,13 @@ fn parse(address: &str) -> Result<Opts, Error> {
     Ok(OptsBuilder::from_opts(opts).prefer_socket(false).into())
 }
 
+/// Whatever the address says: the client holds a packet before it is looked at.
+fn limited(opts: Opts, bounds: &Bounds) -> Opts {
+    OptsBuilder::from_opts(opts)
+        .max_allowed_packet(Some(bounds.call_bytes))
+        .into()
+}
+
 /// The address without the parameter that this client does not know, and whether it asks for TLS.
 fn without_tls(address: &str) -> (String, bool) {
     let Some((base, query)) = address.split_once('?') else {
@@ -86,7 +93,7 @@ fn open(
     let (permit, grants) = (share.connection(), Arc::clone(grants));
     let bounds = stores.bounds.clone();
     async move {
-        let opts = opts?;
+        let opts = limited(opts?, &bounds);
         let allowed = grants.check_host("mysql", opts.ip_or_hostname(), opts.tcp_port());
         allowed.map_err(|error| failed(error.to_string()))?;
         let permit = permit

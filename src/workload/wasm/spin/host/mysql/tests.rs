@@ -156,3 +156,11 @@ fn the_client_does_not_see_what_it_does_not_know() {
     );
     assert_eq!(of("mysql://a/b?ssl-mode"), ("mysql://a/b".to_owned(), true));
 }
+
+#[test]
+fn packets_are_no_larger_than_a_call_may_hold() {
+    let opts = parse("mysql://h/d?max_allowed_packet=1000000000").expect("an address");
+    assert_eq!(opts.max_allowed_packet(), Some(1_000_000_000));
+    let bounds = Bounds::new(Some(1), None);
+    assert_eq!(limited(opts, &bounds).max_allowed_packet(), Some(1 << 20));
+}

@@ -1,5 +1,7 @@
 //! Values of rows, from the binary form that the server sends them in (its `*_send` functions).
 
+use std::cell::Cell;
+
 use tokio_postgres::types::{FromSql, Type};
 
 use super::value::{Bound, Value};
@@ -10,6 +12,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 
 type Result<T> = std::result::Result<T, &'static str>;
 const SHORT: &str = "the value is cut off";
+const LARGE: &str = "the result has more bytes than are allowed";
 
 /// The bytes of a value of whatever type.
 pub struct Raw<'a>(pub &'a [u8]);
@@ -27,9 +30,10 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
-/// A value of a type.
-pub fn value(ty: &Type, raw: &[u8]) -> Result<Value> {
-    let mut bytes = Bytes(raw);
+/// A value of a type, which may take so many bytes of memory: a number of a few bytes may have very many digits.
+pub fn value(ty: &Type, raw: &[u8], most: usize) -> Result<Value> {
+    let left = Cell::new(most);
+    let mut bytes = Bytes(raw, &left);
     let value = match *ty {
         Type::BOOL => Value::Boolean(bytes.u8()? != 0),
         Type::CHAR => Value::Int8(bytes.u8()?.cast_signed()),
@@ -38,14 +42,14 @@ pub fn value(ty: &Type, raw: &[u8]) -> Result<Value> {
         Type::INT8 => Value::Int64(bytes.i64()?),
         Type::FLOAT4 => Value::Floating32(f32::from_be_bytes(bytes.array()?)),
         Type::FLOAT8 => Value::Floating64(f64::from_be_bytes(bytes.array()?)),
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Value::Str(text(bytes.rest())?),
-        Type::BYTEA => Value::Binary(bytes.rest().to_vec()),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Value::Str(text(&mut bytes)?),
+        Type::BYTEA => Value::Binary(bytes.copied()?),
         Type::DATE => Value::Date(date(bytes.i32()?)?),
         Type::TIME => Value::Time(time(bytes.i64()?)?),
         Type::TIMESTAMP | Type::TIMESTAMPTZ => Value::Datetime(datetime(bytes.i64()?)?),
         Type::UUID => Value::Uuid(uuid(bytes.array()?)),
         Type::JSONB => match bytes.u8()? {
-            1 => Value::Jsonb(bytes.rest().to_vec()),
+            1 => Value::Jsonb(bytes.copied()?),
             _ => return Err("JSON of a form that is not known"),
         },
         Type::NUMERIC => Value::Decimal(numeric(&mut bytes)?),
@@ -70,21 +74,32 @@ pub fn value(ty: &Type, raw: &[u8]) -> Result<Value> {
         Type::INT8_ARRAY => Value::ArrayInt64(array(&mut bytes, Bytes::i64)?),
         Type::NUMERIC_ARRAY => Value::ArrayDecimal(array(&mut bytes, numeric)?),
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY => {
-            Value::ArrayStr(array(&mut bytes, |bytes| text(bytes.rest()))?)
+            Value::ArrayStr(array(&mut bytes, text)?)
         }
-        _ => Value::Unsupported(bytes.rest().to_vec()),
+        _ => Value::Unsupported(bytes.copied()?),
     };
     Ok(value)
 }
 
-/// Bytes that are taken from the front.
-struct Bytes<'a>(&'a [u8]);
+/// Bytes that are taken from the front, and how many may still be made of them.
+struct Bytes<'a>(&'a [u8], &'a Cell<usize>);
 
 impl<'a> Bytes<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(SHORT)?;
         self.0 = rest;
         Ok(taken)
+    }
+
+    /// Before memory is taken.
+    fn spend(&self, bytes: usize) -> Result<()> {
+        self.1.set(self.1.get().checked_sub(bytes).ok_or(LARGE)?);
+        Ok(())
+    }
+
+    fn copied(&mut self) -> Result<Vec<u8>> {
+        self.spend(self.0.len())?;
+        Ok(self.rest().to_vec())
     }
 
     fn rest(&mut self) -> &'a [u8] {
@@ -114,15 +129,14 @@ impl<'a> Bytes<'a> {
     /// What a length precedes; `None` where the length says so.
     fn sized(&mut self) -> Result<Option<Bytes<'a>>> {
         match usize::try_from(self.i32()?) {
-            Ok(length) => Ok(Some(Bytes(self.take(length)?))),
+            Ok(length) => Ok(Some(Bytes(self.take(length)?, self.1))),
             Err(_) => Ok(None),
         }
     }
 }
 
-fn text(bytes: &[u8]) -> Result<String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8")?;
-    Ok(text.to_owned())
+fn text(bytes: &mut Bytes<'_>) -> Result<String> {
+    String::from_utf8(bytes.copied()?).map_err(|_| "a text is not UTF-8")
 }
 
 /// Year, month and day of a number of days since 1970, by the calendar that the server has for all time.
@@ -176,6 +190,14 @@ fn uuid(bytes: [u8; 16]) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
+/// A digit of base 10,000 in full.
+fn four(text: &mut String, digit: i16) {
+    for power in [1000, 100, 10, 1] {
+        let decimal = u8::try_from(digit / power % 10).unwrap_or(0);
+        text.push(char::from(b'0' + decimal));
+    }
+}
+
 /// Digits of base 10,000, the power of the first, and how many decimal places are shown.
 fn numeric(bytes: &mut Bytes<'_>) -> Result<String> {
     let count = bytes.i16()?;
@@ -190,31 +212,46 @@ fn numeric(bytes: &mut Bytes<'_>) -> Result<String> {
         }
         digits.push(digit);
     }
-    let mut text = String::from(match sign {
+    let minus = match sign {
         0x0000 => "",
         0x4000 => "-",
         0xc000 => return Ok("NaN".to_owned()),
         0xd000 => return Ok("Infinity".to_owned()),
         0xf000 => return Ok("-Infinity".to_owned()),
         _ => return Err("a number has a sign that is none"),
-    });
+    };
     let digit = |place: i32| {
         let index = usize::try_from(i32::from(weight) - place).ok();
         index.and_then(|index| digits.get(index)).copied().unwrap_or(0)
     };
-    let whole: String = (0..=i32::from(weight))
-        .rev()
-        .map(|place| format!("{:04}", digit(place)))
-        .collect();
-    let whole = whole.trim_start_matches('0');
-    text.push_str(if whole.is_empty() { "0" } else { whole });
+    let whole = usize::try_from(i32::from(weight) + 1).map_or(0, |groups| groups * 4);
+    let groups = i32::try_from(scale.div_ceil(4)).map_err(|_| "a number is too long")?;
+    // A sign, a nought where there is nothing whole, and a point; fractions are written in whole groups.
+    let length = 3 + whole + scale.next_multiple_of(4);
+    bytes.spend(length)?;
+    let mut text = String::with_capacity(length);
+    text.push_str(minus);
+    let mut begun = false;
+    for place in (0..=i32::from(weight)).rev() {
+        match (begun, digit(place)) {
+            (false, 0) => {}
+            (false, first) => {
+                begun = true;
+                text.push_str(&first.to_string());
+            }
+            (true, next) => four(&mut text, next),
+        }
+    }
+    if !begun {
+        text.push('0');
+    }
     if scale > 0 {
-        let groups = i32::try_from(scale.div_ceil(4)).map_err(|_| "a number is too long")?;
-        let fraction: String = (1..=groups)
-            .map(|place| format!("{:04}", digit(-place)))
-            .collect();
         text.push('.');
-        text.push_str(&fraction[..scale]);
+        let from = text.len();
+        for place in 1..=groups {
+            four(&mut text, digit(-place));
+        }
+        text.truncate(from + scale);
     }
     Ok(text)
 }
@@ -260,16 +297,23 @@ fn array<'a, T>(
         _ => return Err("an array has more than one dimension"),
     };
     let _first = bytes.i32()?;
-    let one = |_| {
+    let mut values = Vec::new();
+    for _ in 0..count {
+        // Twice, since a vector that grows has as much to spare.
+        bytes.spend(2 * size_of::<Option<T>>())?;
         let value = bytes.sized()?;
-        value.map(|mut value| element(&mut value)).transpose()
-    };
-    (0..count).map(one).collect()
+        values.push(value.map(|mut value| element(&mut value)).transpose()?);
+    }
+    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn value(ty: &Type, raw: &[u8]) -> Result<Value> {
+        super::value(ty, raw, 1 << 20)
+    }
 
     fn number(weight: i16, sign: u16, scale: i16, digits: &[i16]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -299,6 +343,30 @@ mod tests {
         }
         assert!(value(&Type::NUMERIC, &number(0, 0, 0, &[10_000])).is_err());
         assert_eq!(value(&Type::NUMERIC, &[0, 1]), Err(SHORT));
+    }
+
+    /// Ten bytes make 131,072 digits.
+    #[test]
+    fn numbers_are_not_written_beyond_what_is_allowed() {
+        let huge = number(32_767, 0, 0, &[1]);
+        let written = value(&Type::NUMERIC, &huge).expect("within");
+        assert!(matches!(written, Value::Decimal(text) if text.len() == 4 * 32_767 + 1));
+        assert_eq!(super::value(&Type::NUMERIC, &huge, 100_000), Err(LARGE));
+        let mut many: Vec<u8> = [1, 0, 1700, 100, 1]
+            .into_iter()
+            .flat_map(i32::to_be_bytes)
+            .collect();
+        for _ in 0..100 {
+            many.extend((huge.len() as i32).to_be_bytes());
+            many.extend(&huge);
+        }
+        assert_eq!(value(&Type::NUMERIC_ARRAY, &many), Err(LARGE));
+        let one = [1_i32, 0, 1700, 1, 1].into_iter().flat_map(i32::to_be_bytes);
+        let one: Vec<u8> = one.chain((huge.len() as i32).to_be_bytes()).chain(huge).collect();
+        value(&Type::NUMERIC_ARRAY, &one).expect("within");
+        let fraction = number(-1, 0, 16_383, &[]);
+        assert_eq!(super::value(&Type::NUMERIC, &fraction, 16_000), Err(LARGE));
+        assert_eq!(super::value(&Type::TEXT, b"abc", 2), Err(LARGE));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub use self::value::{Bound, Value};
 use super::bounds::{Bounds, CONNECT_TIME, Permit, Share};
+use super::capped::{Allowance, Capped};
 use super::{Grants, Stores, rdbms};
 
 /// Why an operation failed, as all generations can say it.
@@ -70,6 +71,7 @@ pub struct Builder {
 #[derive(Clone)]
 pub struct Opened {
     client: Arc<Client>,
+    allowance: Allowance,
     bounds: Bounds,
 }
 
@@ -145,11 +147,16 @@ fn open(
         }
         let mut last = failed("the address names no host");
         for (host, port) in &hosts {
-            match greet(&config, &grants, host, *port).await {
+            let allowance = Allowance::new(bounds.call_bytes);
+            match greet(&config, &grants, (host, *port), allowance.clone()).await {
                 Ok((client, driver)) => {
                     let client = Arc::new(client);
                     return Ok(Connection {
-                        opened: Opened { client, bounds },
+                        opened: Opened {
+                            client,
+                            allowance,
+                            bounds,
+                        },
                         _driver: driver,
                         _permit: permit,
                     });
@@ -161,11 +168,17 @@ fn open(
     }
 }
 
-async fn greet(config: &Config, grants: &Grants, host: &str, port: u16) -> Result<(Client, Driver), Error> {
+async fn greet(
+    config: &Config,
+    grants: &Grants,
+    (host, port): (&str, u16),
+    allowance: Allowance,
+) -> Result<(Client, Driver), Error> {
     let stream = grants
         .connect("postgres", host, port)
         .await
         .map_err(|error| failed(error.to_string()))?;
+    let stream = Capped::new(stream, allowance);
     let greeted = tokio::time::timeout(CONNECT_TIME, config.connect_raw(stream, NoTls)).await;
     let greeted = greeted.map_err(|_| failed(format!("{host}:{port} does not answer")))?;
     let (client, connection) = greeted.map_err(|error| failed(with_reason(&error)))?;
@@ -219,11 +232,13 @@ impl From<tokio_postgres::Error> for Error {
 impl Opened {
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
         self.check(&statement, &parameters)?;
+        self.allowance.renew();
         Ok(self.client.execute_raw(statement.as_str(), parameters).await?)
     }
 
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
         self.check(&statement, &parameters)?;
+        self.allowance.renew();
         let statement = self.client.prepare(&statement).await?;
         let columns = statement.columns().iter().map(|column| Column {
             name: column.name().to_owned(),
@@ -231,15 +246,17 @@ impl Opened {
         });
         let columns: Vec<Column> = columns.collect();
         let mut found = Box::pin(self.client.query_raw(&statement, parameters).await?);
+        let left = |bytes: usize| self.bounds.call_bytes.saturating_sub(bytes);
         let (mut rows, mut bytes) = (Vec::new(), 0);
         while let Some(row) = found.next().await {
             let row = row?;
             let mut values = Vec::with_capacity(columns.len());
+            bytes += size_of::<Vec<Value>>();
             for (index, column) in columns.iter().enumerate() {
                 let raw: Option<decode::Raw<'_>> = row.try_get(index)?;
                 let value = match raw {
                     None => Value::Null,
-                    Some(raw) => decode::value(&column.ty, raw.0).map_err(|reason| {
+                    Some(raw) => decode::value(&column.ty, raw.0, left(bytes)).map_err(|reason| {
                         Error::ValueConversionFailed(format!("column {}: {reason}", column.name))
                     })?,
                 };

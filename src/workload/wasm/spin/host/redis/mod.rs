@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::bounds::{ANSWER_TIME, Bounds, CONNECT_TIME, Permit, Share};
+use super::capped::{Allowance, Capped};
 use super::network::{Unreachable, connect};
 use super::{Grants, Stores};
 
@@ -53,11 +54,16 @@ impl Server {
     }
 
     /// A connection to it, whoever asks.
-    pub async fn connect(&self) -> Result<(MultiplexedConnection, Driver), String> {
-        self.greet(connect(&self.host, self.port).await?).await
+    pub async fn connect(&self, allowance: Allowance) -> Result<(MultiplexedConnection, Driver), String> {
+        self.greet(connect(&self.host, self.port).await?, allowance).await
     }
 
-    async fn greet(&self, stream: TcpStream) -> Result<(MultiplexedConnection, Driver), String> {
+    async fn greet(
+        &self,
+        stream: TcpStream,
+        allowance: Allowance,
+    ) -> Result<(MultiplexedConnection, Driver), String> {
+        let stream = Capped::new(stream, allowance);
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_TIME));
         let greeting = MultiplexedConnection::new_with_config(&self.settings, stream, config);
         let greeted = tokio::time::timeout(CONNECT_TIME, greeting).await;
@@ -129,6 +135,7 @@ pub struct Connection {
 #[derive(Clone)]
 pub struct Opened {
     connection: MultiplexedConnection,
+    allowance: Allowance,
     bounds: Bounds,
 }
 
@@ -153,9 +160,15 @@ fn open(
             Unreachable::NotAllowed(_) => Error::InvalidAddress,
             Unreachable::Failed(text) => Error::Other(text),
         })?;
-        let (connection, driver) = server.greet(stream).await.map_err(Error::Other)?;
+        let allowance = Allowance::new(bounds.call_bytes);
+        let greeted = server.greet(stream, allowance.clone()).await;
+        let (connection, driver) = greeted.map_err(Error::Other)?;
         Ok(Connection {
-            opened: Opened { connection, bounds },
+            opened: Opened {
+                connection,
+                allowance,
+                bounds,
+            },
             _driver: driver,
             _permit: permit,
         })
@@ -164,6 +177,7 @@ fn open(
 
 impl Opened {
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
+        self.allowance.renew();
         Ok(command.query_async(&mut self.connection.clone()).await?)
     }
 

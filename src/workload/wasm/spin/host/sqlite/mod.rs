@@ -13,17 +13,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, InterruptHandle, ToSql, ffi};
-use tokio::sync::Mutex;
+use rusqlite::{Connection, ToSql, ffi};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
-use self::guard::Deadline;
+use self::guard::Watch;
 pub use self::place::Place;
-use super::bounds::{Bounds, Permit, Share};
-use super::workers::Workers;
+use super::bounds::{Bounds, OfComponent, Permit, Share};
+use super::workers::{Spot, Workers};
 use super::{Grants, Stores};
 
 /// How long a statement may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(30);
+/// The same where there is no thread for it, so that it holds up all others.
+const IN_PLACE_TIME: Duration = Duration::from_secs(1);
+/// How long it waits for other connections besides, and the first and the longest pause between looks.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// Why an operation failed, as all generations can say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,16 +109,30 @@ pub struct Rows {
 /// A connection that an instance has opened.
 pub struct Database {
     opened: Opened,
-    _permit: Permit,
+}
+
+/// A connection with its places among the others, which is closed where it holds up nobody: closing may write.
+struct Slot {
+    held: Option<(Connection, Permit, OwnedSemaphorePermit)>,
+    workers: Arc<Workers>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.workers.drop_there(held);
+        }
+    }
 }
 
 /// What of a connection outlives a call into its instance's table.
 #[derive(Clone)]
 pub struct Opened {
-    connection: Arc<Mutex<Connection>>,
-    interrupt: Arc<InterruptHandle>,
-    deadline: Deadline,
+    slot: Arc<Mutex<Slot>>,
+    in_memory: bool,
+    watch: Watch,
     workers: Arc<Workers>,
+    component: OfComponent,
     bounds: Bounds,
 }
 
@@ -130,18 +149,21 @@ fn open(
         Err(Error::AccessDenied)
     };
     let (workers, bounds) = (Arc::clone(&stores.workers), stores.bounds.clone());
-    let permit = share.connection();
+    let (permit, component) = (share.connection(), stores.bounds.of_component(&grants.component));
     async move {
         let place = place?;
-        let permit = permit
-            .await
-            .map_err(|_| Error::Io("too many connections are open".to_owned()))?;
-        let deadline = Deadline::default();
+        let in_memory = place == Place::Memory;
+        let too_many = |_| Error::Io("too many connections are open".to_owned());
+        let of_component = component.database().await.map_err(too_many)?;
+        let permit = permit.await.map_err(too_many)?;
+        let turn = component.statement().await.map_err(too_many)?;
+        let watch = Watch::default();
         let opening = {
-            let (bounds, deadline) = (bounds.clone(), deadline.clone());
-            move || {
+            let (bounds, watch) = (bounds.clone(), watch.clone());
+            move |_| {
+                let _turn = turn;
                 let mut connection = place.open(&bounds).map_err(Error::Io)?;
-                guard::confine(&mut connection, &bounds, deadline)?;
+                guard::confine(&mut connection, &bounds, &watch)?;
                 Ok::<_, Error>(connection)
             }
         };
@@ -149,26 +171,57 @@ fn open(
             .run(opening)
             .await
             .map_err(|error| Error::Io(error.to_string()))??;
+        let slot = Slot {
+            held: Some((connection, permit, of_component)),
+            workers: Arc::clone(&workers),
+        };
         Ok(Database {
-            _permit: permit,
             opened: Opened {
-                interrupt: Arc::new(connection.get_interrupt_handle()),
-                connection: Arc::new(Mutex::new(connection)),
-                deadline,
+                slot: Arc::new(Mutex::new(slot)),
+                in_memory,
+                watch,
                 workers,
+                component,
                 bounds,
             },
         })
     }
 }
 
-/// Stops a statement that nobody waits for any more.
-struct StopOnDrop(Option<Arc<InterruptHandle>>);
+/// Ends a call that nobody waits for any more, whether it has begun or not.
+struct LeaveOnDrop<'a> {
+    watch: &'a Watch,
+    call: u64,
+}
 
-impl Drop for StopOnDrop {
+impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(interrupt) = &self.0 {
-            interrupt.interrupt();
+        self.watch.leave(self.call);
+    }
+}
+
+fn given_up(error: impl std::fmt::Display) -> Error {
+    Error::Io(error.to_string())
+}
+
+/// Why a statement failed, and whether it may go once others are done.
+#[derive(Debug)]
+struct Failed {
+    error: Error,
+    busy: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, busy: false }
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self {
+            busy: error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy),
+            error: error.into(),
         }
     }
 }
@@ -178,31 +231,72 @@ impl Opened {
         &self,
         work: impl FnOnce(&Connection) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let connection = Arc::clone(&self.connection).lock_owned().await;
-        let mut stop = StopOnDrop(Some(Arc::clone(&self.interrupt)));
-        let deadline = self.deadline.clone();
-        let done = self.workers.run(move || {
-            deadline.set(Instant::now() + STATEMENT_TIME);
-            work(&connection)
+        let slot = Arc::clone(&self.slot).lock_owned().await;
+        let turn = self.component.statement().await;
+        let turn = turn.map_err(|_| given_up("there are no more turns"))?;
+        // The number is this call's for as long as the connection is.
+        let call = self.watch.begin();
+        let _leave = LeaveOnDrop {
+            watch: &self.watch,
+            call,
+        };
+        let watch = self.watch.clone();
+        let done = self.workers.run(move |spot| {
+            let _turn = turn;
+            let (connection, ..) = slot.held.as_ref().filter(|_| !watch.left())?;
+            let time = match spot {
+                Spot::Beside => STATEMENT_TIME,
+                Spot::InPlace => IN_PLACE_TIME,
+            };
+            watch.set_deadline(Instant::now() + time);
+            Some(work(connection))
         });
-        let outcome = done.await.map_err(|error| Error::Io(error.to_string()));
-        stop.0 = None;
-        outcome
+        let outcome = done.await.map_err(given_up)?;
+        outcome.ok_or_else(|| given_up("the statement was given up"))
     }
 
-    /// Runs one statement to its end.
+    /// Runs one statement to its end. Where it has to wait for another connection it does so here, not on a
+    /// thread.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
-        let bounds = self.bounds.clone();
-        let outcome = self
-            .with(move |connection| execute(connection, &bounds, &statement, &parameters))
-            .await?;
-        outcome.map_err(|error| match error {
-            Error::Io(text) if self.deadline.passed() => Error::Io(format!(
-                "{text}: a statement may take {} seconds",
-                STATEMENT_TIME.as_secs()
-            )),
-            error => error,
-        })
+        let asked = Arc::new((statement, parameters));
+        let (began, mut pause) = (Instant::now(), PAUSES.0);
+        loop {
+            let (opened, asked) = (self.clone(), Arc::clone(&asked));
+            let outcome = self
+                .with(move |connection| {
+                    let (in_memory, bounds, watch) = (opened.in_memory, &opened.bounds, &opened.watch);
+                    let (before, _) = (connection.is_autocommit(), watch.was_busy());
+                    let outcome = guard::bound(connection, in_memory, bounds, watch)
+                        .map_err(Failed::from)
+                        .and_then(|()| execute(connection, bounds, watch, &asked.0, &asked.1));
+                    // Not where the transaction that it was part of is gone.
+                    let again = watch.was_busy() && connection.is_autocommit() == before;
+                    outcome.map_err(|failed| Failed {
+                        busy: failed.busy && again,
+                        ..failed
+                    })
+                })
+                .await?;
+            match outcome {
+                Ok(rows) => return Ok(rows),
+                Err(failed) if failed.busy && began.elapsed() < BUSY_TIME => {
+                    tokio::time::sleep(pause).await;
+                    pause = PAUSES.1.min(pause * 2);
+                }
+                Err(Failed {
+                    error: Error::Io(text),
+                    ..
+                }) if self.watch.passed() => {
+                    return Err(Error::Io(format!(
+                        "{text}: a statement may take {} seconds, and {} where the container's limit on \
+                         processes leaves no thread for it",
+                        STATEMENT_TIME.as_secs(),
+                        IN_PLACE_TIME.as_secs()
+                    )));
+                }
+                Err(failed) => return Err(failed.error),
+            }
+        }
     }
 
     pub async fn last_insert_rowid(&self) -> Result<i64, Error> {
@@ -217,10 +311,14 @@ impl Opened {
 fn execute(
     connection: &Connection,
     bounds: &Bounds,
+    watch: &Watch,
     statement: &str,
     parameters: &[Value],
-) -> Result<Rows, Error> {
-    let mut statement = connection.prepare_cached(statement)?;
+) -> Result<Rows, Failed> {
+    watch.preparing(true);
+    let prepared = connection.prepare_cached(statement);
+    watch.preparing(false);
+    let mut statement = prepared?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let mut bytes: usize = columns.iter().map(String::len).sum();
     let mut found = statement.query(rusqlite::params_from_iter(parameters))?;

@@ -9,8 +9,6 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::workload::wasm::spin::host::bounds::Bounds;
 
-/// How long a statement waits for another connection's.
-const BUSY: Duration = Duration::from_secs(5);
 /// Bytes that SQLite may take in this process for each byte of a call.
 const HEAP: usize = 4;
 
@@ -24,7 +22,8 @@ pub enum Place {
 }
 
 impl Place {
-    /// Opens it, making it and the directories on the way where there is nothing.
+    /// Opens it, making it and the directories on the way where there is nothing. It does not wait for other
+    /// connections: what reads the file comes later.
     pub fn open(&self, bounds: &Bounds) -> Result<Connection, String> {
         match self {
             Self::Memory => open(Path::new(":memory:"), bounds).map_err(|error| self.named(&error)),
@@ -64,7 +63,7 @@ fn open(path: &Path, bounds: &Bounds) -> rusqlite::Result<Connection> {
             | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE
             | OpenFlags::SQLITE_OPEN_NOFOLLOW,
     )?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(Duration::ZERO)?;
     // What a schema of somebody else's says is not run, and its tables are read with suspicion.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;

@@ -102,6 +102,16 @@ async fn nothing_outside_of_the_database_is_reached() {
         "pragma Hard_Heap_Limit = 0".to_owned(),
         "PRAGMA mmap_size = 1000000".to_owned(),
         "PRAGMA threads = 8".to_owned(),
+        "PRAGMA busy_timeout = 1000000".to_owned(),
+        "PRAGMA cache_size = -1000000".to_owned(),
+        "PRAGMA main.cache_size = 1000000".to_owned(),
+        "PRAGMA cache_spill = 0".to_owned(),
+        "PRAGMA max_page_count = 1000000".to_owned(),
+        "PRAGMA temp.max_page_count = 1000000".to_owned(),
+        "PRAGMA page_size = 65536".to_owned(),
+        // Those in memory take from what all have.
+        "ATTACH ':memory:' AS other".to_owned(),
+        "ATTACH '' AS other".to_owned(),
         "PRAGMA trusted_schema = 1".to_owned(),
         "PRAGMA writable_schema = 1".to_owned(),
         "SELECT * FROM pragma_hard_heap_limit(0)".to_owned(),
@@ -134,9 +144,8 @@ async fn nothing_outside_of_the_database_is_reached() {
     for statement in [
         "CREATE TABLE t (a)",
         "CREATE TEMP TABLE u (a)",
-        "ATTACH ':memory:' AS m",
-        "DETACH m",
         "VACUUM",
+        "PRAGMA page_size",
         "PRAGMA foreign_keys = ON",
         "PRAGMA table_info(t)",
         "PRAGMA journal_mode = WAL",
@@ -193,23 +202,124 @@ async fn a_statement_ends_with_those_who_wait_for_it() {
     // Others are not held up by it.
     let other = self::opened(&stores).await;
     run(&other, "SELECT 1").await.expect("a row");
+    let began = Instant::now();
     waiting.abort();
     waiting.await.expect_err("given up");
     run(&database, "SELECT 1")
         .await
         .expect("the connection is free again");
+    assert!(
+        began.elapsed() < STATEMENT_TIME / 3,
+        "it went on to the end of its time"
+    );
+}
+
+/// Not even begun, where it was still waiting for a thread.
+#[tokio::test]
+async fn a_statement_that_waits_for_its_turn_is_given_up_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let database = opened(&stores).await;
+    run(&database, "CREATE TABLE t (a)").await.expect("made");
+    let watch = database.opened.watch.clone();
+    let slot = Arc::clone(&database.opened.slot).lock_owned().await;
+    let call = watch.begin();
+    assert!(!watch.left());
+    watch.leave(call);
+    assert!(watch.left(), "whoever begins it sees that");
+    drop(slot);
+    run(&database, "INSERT INTO t VALUES (1)")
+        .await
+        .expect("the next is another");
+}
+
+/// Those who wait for a lock need no thread for it.
+#[tokio::test]
+async fn many_who_wait_for_a_lock_hold_up_nobody() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let holder = opened(&stores).await;
+    run(&holder, "CREATE TABLE t (a)").await.expect("made");
+    run(&holder, "BEGIN EXCLUSIVE").await.expect("begun");
+    let mut waiting = Vec::new();
+    for _ in 0..9 {
+        let database = opened(&stores).await;
+        waiting.push(tokio::spawn(async move {
+            run(&database, "INSERT INTO t VALUES (1)").await
+        }));
+    }
+    // The holder's own statements have their turn, and end the waiting.
+    run(&holder, "INSERT INTO t VALUES (0)")
+        .await
+        .expect("not held up");
+    run(&holder, "COMMIT").await.expect("not held up");
+    for waiting in waiting {
+        waiting.await.expect("no panic").expect("in the end");
+    }
+    let rows = run(&holder, "SELECT count(*) FROM t").await.expect("rows");
+    assert_eq!(rows.rows, [[Value::Integer(10)]]);
+}
+
+/// Whoever cannot go on before another has, and the other not before them, is told at once.
+#[tokio::test]
+async fn two_who_wait_for_each_other_do_not_wait() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let (one, other) = (opened(&stores).await, opened(&stores).await);
+    run(&one, "CREATE TABLE t (a)").await.expect("made");
+    for database in [&one, &other] {
+        run(database, "BEGIN").await.expect("begun");
+        run(database, "SELECT * FROM t").await.expect("read");
+    }
+    run(&one, "INSERT INTO t VALUES (1)").await.expect("inserted");
+    let began = Instant::now();
+    let text = error(&other, "INSERT INTO t VALUES (2)").await;
+    assert!(text.contains("locked"), "{text}");
+    assert!(began.elapsed() < BUSY_TIME, "it waited");
+    run(&other, "ROLLBACK").await.expect("undone");
+    run(&one, "COMMIT").await.expect("committed");
+}
+
+/// Where it may take all that there is, others have none.
+#[tokio::test]
+async fn tables_in_memory_have_their_size() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = Stores::new(&RuntimeConfig::default(), directory.path(), Some(1)).expect("stores");
+    let database = opened(&stores).await;
+    run(&database, "CREATE TEMP TABLE t (a)").await.expect("made");
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20) \
+                INSERT INTO t SELECT zeroblob(100000) FROM n";
+    assert_eq!(run(&database, fill).await, Err(Error::DatabaseFull));
+    run(&opened(&stores).await, "CREATE TABLE u (a)")
+        .await
+        .expect("there is memory for others");
+}
+
+#[tokio::test]
+async fn patterns_and_values_are_short_enough_to_be_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let database = opened(&stores).await;
+    let text = error(&database, "SELECT instr(zeroblob(64000000), x'01')").await;
+    assert!(text.contains("too big"), "{text}");
+    let pattern = format!("SELECT 'a' LIKE '{}'", "%a".repeat(1000));
+    let text = error(&database, &pattern).await;
+    assert!(text.contains("too complex"), "{text}");
 }
 
 #[tokio::test]
 async fn a_statement_ends_when_its_time_is_over() {
     let mut connection = Place::Memory.open(&Bounds::new(None, None)).expect("a database");
-    let deadline = Deadline::default();
-    guard::confine(&mut connection, &Bounds::new(None, None), deadline.clone()).expect("confined");
-    deadline.set(Instant::now() + Duration::from_millis(50));
+    let watch = Watch::default();
+    guard::confine(&mut connection, &Bounds::new(None, None), &watch).expect("confined");
+    watch.set_deadline(Instant::now() + Duration::from_millis(50));
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-    let outcome = execute(&connection, &Bounds::new(None, None), endless, &[]);
-    assert_eq!(outcome, Err(Error::Io("interrupted".to_owned())));
-    assert!(deadline.passed());
+    let outcome = execute(&connection, &Bounds::new(None, None), &watch, endless, &[]);
+    assert_eq!(
+        outcome.map_err(|failed| failed.error),
+        Err(Error::Io("interrupted".to_owned()))
+    );
+    assert!(watch.passed());
 }
 
 #[test]
