@@ -180,6 +180,8 @@ impl<'case> Podman<'case> {
                     .args(enter)
                     .args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
                     .env("HOME", &self.dir)
+                    // By root's name runtimes know a namespace that root has made.
+                    .env_remove("USER")
                     .env("XDG_RUNTIME_DIR", self.dir.join("xdg"))
                     .env(
                         "DBUS_SESSION_BUS_ADDRESS",
