@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::figures::{Figures, Plot, Table};
 use crate::lifecycle::quiet;
 use crate::measure::{Samples, time};
-use crate::{Bench, Runtime, facts, guest};
+use crate::{Bench, Runtime, guest, installed};
 
 /// How long a daemon may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub fn measure(bench: &mut Bench) -> Option<Table> {
         .cloned();
     let missing = ["dockerd", "docker", "cc", "tar", "unshare"]
         .into_iter()
-        .find(|name| facts::find_program(name).is_none());
+        .find(|name| installed::find_program(name).is_none());
     let (Some(ours), Some(runc), None) = (bench.ours().cloned(), runc, missing) else {
         let why = missing.map_or("needs wrun and runc".to_owned(), |name| {
             format!("{name} is not installed")

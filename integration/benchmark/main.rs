@@ -18,6 +18,9 @@ mod goals;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../harness/guest.rs"]
 mod guest;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../harness/installed.rs"]
+mod installed;
 #[path = "../harness/large.rs"]
 mod large;
 mod lifecycle;

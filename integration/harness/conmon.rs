@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -288,7 +287,7 @@ impl<'case> Watched<'case> {
         let socket = socket.expect("a socket");
         connect(&socket, &SocketAddrUnix::new(&path).expect("a short path")).expect("conmon listens");
         Attached {
-            socket: File::from(OwnedFd::from(socket)),
+            socket: File::from(socket),
             seen: String::new(),
         }
     }

@@ -1,8 +1,11 @@
 //! What this machine can do, probed once, so that a test which cannot run here is skipped with the reason.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
+
+use super::installed::{
+    client_with_buildkit, compose_plugin, containerd_version, docker_version, find_program, network_plugins,
+    podman_version, succeeds,
+};
 
 /// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
 /// also on a machine whose controllers are mounted as v1.
@@ -223,21 +226,21 @@ impl Need {
                 "no client of Docker here builds with BuildKit (package docker-buildx)",
             ),
             Need::Compose => unless(
-                super::docker::compose::plugin() || find_program("docker-compose").is_some(),
+                compose_plugin() || find_program("docker-compose").is_some(),
                 "Docker Compose is not installed (package docker-compose)",
             ),
             Need::ComposePlugin => unless(
-                super::docker::compose::plugin(),
+                compose_plugin(),
                 "Docker Compose is not here in its second version",
             ),
             Need::Crictl => absent(&["crictl"]),
             Need::Crio => absent(&["crio", "pinns", "conmon", "crictl", "podman"]),
             Need::NetworkPlugins => unless(
-                super::engines::network_plugins().is_some(),
+                network_plugins().is_some(),
                 "the network plugins of CNI are not installed (package containernetworking-plugins)",
             ),
             Need::PodsInUserNamespaces => unless(
-                super::engines::containerd_version() >= 2,
+                containerd_version() >= 2,
                 "no containerd of 2.0 or later is installed, which makes pods with user namespaces",
             ),
             Need::Conmon => absent(&["conmon"]),
@@ -314,43 +317,6 @@ impl Need {
     }
 }
 
-/// The 20 of `Docker version 20.10.24`.
-fn docker_version() -> Option<u32> {
-    static VERSION: OnceLock<Option<u32>> = OnceLock::new();
-    *VERSION.get_or_init(|| {
-        let program = find_program("dockerd")?;
-        let output = Command::new(program).arg("--version").output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        text.split("version ").nth(1)?.split('.').next()?.parse().ok()
-    })
-}
-
-/// A client whose `docker build` uses BuildKit: of 18.09 and later by itself, of 23 and later with the plugin buildx. A
-/// newer one without the plugin may stand before an older one in PATH.
-pub fn client_with_buildkit() -> Option<PathBuf> {
-    static CLIENT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let find = || {
-        let mut clients = places("docker");
-        clients.find(|path| {
-            let help = Command::new(path)
-                .args(["build", "--help"])
-                .env("DOCKER_BUILDKIT", "1")
-                .output();
-            // The other builder has no such flag.
-            help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--secret"))
-        })
-    };
-    CLIENT.get_or_init(find).clone()
-}
-
-/// Of `podman version 4.3.1`.
-fn podman_version() -> Option<(u32, u32)> {
-    let output = Command::new("podman").arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut numbers = text.split_whitespace().last()?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 /// The id of a user for [`Need::UserSystemd`].
 pub fn user_with_systemd() -> Option<u32> {
     let entries = std::fs::read_dir("/run/user").ok()?;
@@ -382,45 +348,10 @@ fn resctrl() -> bool {
     std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(" - resctrl "))
 }
 
-/// Where a program is, by PATH and by the places that PATH often lacks for a normal user.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    places(name).next()
-}
-
-/// Every file of that name there.
-fn places(name: &str) -> impl Iterator<Item = PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut dirs: Vec<_> = path.split(':').map(str::to_owned).collect();
-    dirs.extend(
-        [
-            "/usr/local/sbin",
-            "/usr/sbin",
-            "/sbin",
-            "/usr/local/bin",
-            "/usr/bin",
-            "/bin",
-        ]
-        .map(str::to_owned),
-    );
-    let files = dirs.into_iter().map(move |dir| Path::new(&dir).join(name));
-    files.filter(|file| file.is_file())
-}
-
 /// Which of the programs is not installed.
 fn absent(programs: &[&str]) -> Option<String> {
     let missing = programs.iter().find(|name| find_program(name).is_none());
     missing.map(|name| format!("{name} is not installed"))
-}
-
-/// Whether a command ends with exit code 0.
-pub fn succeeds(program: &str, args: &[&str]) -> bool {
-    Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 fn has_capability(capability: rustix::thread::CapabilitySet) -> bool {

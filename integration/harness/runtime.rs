@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::facts::{MOUNT_UNIFIED, find_program};
+use super::facts::MOUNT_UNIFIED;
+use super::installed::find_program;
 
 /// Which cgroup tree a runtime is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
