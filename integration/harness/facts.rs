@@ -1,10 +1,12 @@
 //! What this machine can do, probed once, so that a test which cannot run here is skipped with the reason.
 
 use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
 
 use super::installed::{
-    client_with_buildkit, compose_plugin, containerd_version, docker_version, find_program, network_plugins,
-    podman_version, succeeds,
+    client_with_buildkit, compose_plugin, compose_program, containerd_version, docker_version, find_program,
+    network_plugins, podman_version, succeeds,
 };
 
 /// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
@@ -92,7 +94,7 @@ pub enum Need {
     CargoDeb,
     /// systemd is process 1, so that its scopes can be asked for.
     Systemd,
-    /// A user who is not root has a systemd of his own, with the memory and pids controllers.
+    /// The user for such tests ([`user_with_systemd`]) has a systemd of his own, with the memory and pids controllers.
     UserSystemd,
     /// CAP_SYS_RESOURCE: hard limits can be raised.
     RaiseLimits,
@@ -226,8 +228,8 @@ impl Need {
                 "no client of Docker here builds with BuildKit (package docker-buildx)",
             ),
             Need::Compose => unless(
-                compose_plugin() || find_program("docker-compose").is_some(),
-                "Docker Compose is not installed (package docker-compose)",
+                compose_plugin() || compose_program(),
+                "no Docker Compose that works is installed (package docker-compose-v2 or docker-compose)",
             ),
             Need::ComposePlugin => unless(
                 compose_plugin(),
@@ -262,7 +264,7 @@ impl Need {
             ),
             Need::UserSystemd => unless(
                 user_with_systemd().is_some(),
-                "no user has a systemd of his own here",
+                "no user `tester`, or of the name in WRUN_TEST_USER, has a systemd of his own here",
             ),
             Need::RaiseLimits => unless(
                 has_capability(rustix::thread::CapabilitySet::SYS_RESOURCE),
@@ -317,17 +319,19 @@ impl Need {
     }
 }
 
-/// The id of a user for [`Need::UserSystemd`].
+/// The id of the user for [`Need::UserSystemd`]: `tester`, or whom `WRUN_TEST_USER` names. Nobody is taken unasked, since
+/// tests act in his session.
 pub fn user_with_systemd() -> Option<u32> {
-    let entries = std::fs::read_dir("/run/user").ok()?;
-    let mut ids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    ids.find(|id| {
+    static USER: OnceLock<Option<u32>> = OnceLock::new();
+    *USER.get_or_init(|| {
+        let name = std::env::var("WRUN_TEST_USER").unwrap_or_else(|_| "tester".to_owned());
+        let output = Command::new("id").args(["-u", "--", &name]).output().ok()?;
+        let id: u32 = std::str::from_utf8(&output.stdout).ok()?.trim().parse().ok()?;
         let slice = format!("/sys/fs/cgroup/user.slice/user-{id}.slice/user@{id}.service");
         let list = std::fs::read_to_string(format!("{slice}/cgroup.controllers")).unwrap_or_default();
         let has = |name: &str| list.split_whitespace().any(|own| own == name);
-        *id != 0 && Path::new(&format!("/run/user/{id}/bus")).exists() && has("memory") && has("pids")
+        let bus = Path::new(&format!("/run/user/{id}/bus")).exists();
+        (id != 0 && bus && has("memory") && has("pids")).then_some(id)
     })
 }
 

@@ -74,6 +74,13 @@ pub fn compose_plugin() -> bool {
     *PLUGIN.get_or_init(|| succeeds("docker", &["compose", "version"]))
 }
 
+/// Whether Compose is a program of its own, which is its first version. It may be here and not work: it is older than some
+/// of the Pythons that it is installed with.
+pub fn compose_program() -> bool {
+    static PROGRAM: OnceLock<bool> = OnceLock::new();
+    *PROGRAM.get_or_init(|| succeeds("docker-compose", &["version"]))
+}
+
 /// Of `podman version 4.3.1`.
 pub fn podman_version() -> Option<(u32, u32)> {
     let output = Command::new("podman").arg("--version").output().ok()?;

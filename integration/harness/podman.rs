@@ -277,8 +277,7 @@ impl<'case> Podman<'case> {
     /// The cgroup of the test's containers.
     pub fn cgroup_parent(&self) -> String {
         if self.has_systemd() {
-            // A dash in a slice's name would put it below another slice.
-            return format!("{}.slice", self.case.mark.replace('-', "_"));
+            return leaks::slice(&self.case.mark);
         }
         format!("/{}podman", self.case.mark)
     }
@@ -391,6 +390,9 @@ impl Drop for Podman<'_> {
                 let _ = fs::remove_dir(group);
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if self.has_systemd() {
+            leaks::stop_slice_of(self.user.as_ref().map(|user| user.id), &self.case.mark);
         }
     }
 }
