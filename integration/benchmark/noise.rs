@@ -1,5 +1,6 @@
 //! Whether the machine was quiet enough for times to be called a result. It is looked at before the first part, after
-//! each one and at the end; what makes a run noisy is decided by [`reasons`] from those looks alone.
+//! each one and at the end; what makes a run noisy is decided by [`reasons`] from those looks alone. During a part only stolen
+//! time is counted: others' work that begins and ends in it shows in the spread of the figures, if at all.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
