@@ -139,6 +139,9 @@ impl Confinement<'_> {
             })?;
         let confined = self.find_program(view)?;
         if let Confined::Wasm { code, .. } = &confined {
+            // A native program's execve(2) does it. The command's own arguments are paths of the host, and whoever shares
+            // the pid namespace can read them.
+            crate::sys::title::take(&process.args).map_err(step("replace the arguments of the command"))?;
             guest::landlock(self.runs_hooks, code.as_fd())?;
         }
         if !early {
