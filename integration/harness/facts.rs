@@ -58,6 +58,8 @@ pub enum Need {
     CgroupV1,
     /// All controllers are in the one tree of cgroup v2.
     CgroupV2,
+    /// Overlays whose layers are told one by one (Linux 6.7).
+    LayersOneByOne,
     /// A cgroup v2 tree can be mounted in a mount namespace of our own.
     UnifiedTree,
     /// Docker's daemon and client.
@@ -211,6 +213,10 @@ impl Need {
                 }),
                 "this machine's controllers are not in a cgroup v2 tree",
             ),
+            Need::LayersOneByOne => unless(
+                kernel() >= (6, 7),
+                "overlays take their layers one by one from Linux 6.7 on",
+            ),
             Need::UnifiedTree => unless(
                 succeeds("unshare", &["-m", "sh", "-c", MOUNT_UNIFIED, "x", "true"]),
                 "no cgroup v2 tree can be mounted here",
@@ -360,4 +366,13 @@ fn absent(programs: &[&str]) -> Option<String> {
 
 fn has_capability(capability: rustix::thread::CapabilitySet) -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// The version of Linux, as far as it counts.
+fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
