@@ -95,6 +95,11 @@ impl Runtime {
         }
     }
 
+    /// Whether it is a runc of version 1.`minor` or newer.
+    pub fn is_runc_from(&self, minor: u32) -> bool {
+        !self.ours && self.name.starts_with("runc") && self.minor >= minor
+    }
+
     /// A command that starts this runtime, still without arguments.
     pub fn command(&self) -> Command {
         self.command_under(&[])
