@@ -7,8 +7,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.lock");
-    // src/sys/entry.rs says why; on other processors the C library's entry is the first.
-    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+    // src/sys/entry.rs says why; elsewhere the C library's entry is the first.
+    let is = |variable, value: &str| std::env::var(variable).as_deref() == Ok(value);
+    let linux = is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_OS", "linux");
+    if linux && has_fixed_address() {
         println!("cargo::rustc-link-arg-bin=wrun=-Wl,--entry=wrun_entry");
     }
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -25,6 +27,18 @@ fn main() {
         "cargo::rustc-env=WRUN_WASMTIME_VERSION={}",
         locked(&lock, "wasmtime").unwrap_or("unknown")
     );
+}
+
+/// Whether .cargo/config.toml's flags are used, which RUSTFLAGS and others replace: without them it is not right to begin
+/// before the C library does.
+fn has_fixed_address() -> bool {
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    // The last one counts.
+    let model = flags
+        .split('\x1f')
+        .filter_map(|flag| flag.split_once("relocation-model="))
+        .next_back();
+    model.is_some_and(|(_, model)| model == "static")
 }
 
 /// The version of a package in Cargo.lock.

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::facts::find_program;
+use crate::harness::installed::find_program;
 use crate::harness::{Case, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::harness::command::read;
-use crate::harness::facts::find_program;
+use crate::harness::installed::find_program;
 use crate::harness::{Case, Need, Test, test};
 
 pub fn tests() -> Vec<Test> {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::harness::bundle::{add_mount, remove_namespace};
 use crate::harness::command::eventually;
-use crate::harness::facts::{MOUNT_TREE, find_program, user_with_systemd};
+use crate::harness::facts::{MOUNT_TREE, user_with_systemd};
+use crate::harness::installed::find_program;
 use crate::harness::{Case, Container, Need, Output, Test, guest, test};
 
 pub fn tests() -> Vec<Test> {

@@ -12,18 +12,41 @@ has() {
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null
 }
 
-# need PROGRAM PACKAGE…: the first of the packages that exists is installed where the program is missing.
+# Fetches apt's lists of packages, once.
+fetched=
+fetch_lists() {
+    [ -n "$fetched" ] || as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+    fetched=1
+}
+
+# Whether apt knows a package. Images of systems come without its lists, which are fetched then.
+exists() {
+    has apt-cache || return
+    local lists=
+    eval "$(apt-config shell lists Dir::State::lists/d)"
+    compgen -G "$lists*_Packages*" >/dev/null || fetch_lists || return
+    # Of a name that others provide it shows nothing, and succeeds.
+    [ -n "$(apt-cache show "$1" 2>/dev/null)" ]
+}
+
+# What is to be installed.
 missing=()
-need() {
-    has "$1" && return
-    shift
+
+# want PACKAGE…: the first that exists; where none does, apt is to name the first.
+want() {
+    local package
     for package in "$@"; do
-        if ! has apt-cache || apt-cache show "$package" >/dev/null 2>&1; then
+        if [ $# = 1 ] || exists "$package"; then
             missing+=("$package")
             return
         fi
     done
     missing+=("$1")
+}
+
+# need PROGRAM PACKAGE…: the first of the packages that exists is installed where the program is missing.
+need() {
+    has "$1" || want "${@:2}"
 }
 
 # What builds wrun: a C compiler for two of the dependencies, and libseccomp to link statically.
@@ -48,12 +71,12 @@ need_docker() {
     need iptables iptables
 }
 
-# Compose, and where a package has it (Debian 13) the plugin that builds with BuildKit; an older client needs none.
+# Compose, whose second version is docker-compose-v2 on Ubuntu; and where a package has it (Debian 13) the plugin that
+# builds with BuildKit; an older client needs none.
 need_docker_plugins() {
-    docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
-    if has apt-cache && apt-cache show docker-buildx >/dev/null 2>&1; then
-        docker buildx version >/dev/null 2>&1 || missing+=(docker-buildx)
-    fi
+    docker compose version >/dev/null 2>&1 || docker-compose version >/dev/null 2>&1 ||
+        want docker-compose-v2 docker-compose
+    docker buildx version >/dev/null 2>&1 || ! exists docker-buildx || missing+=(docker-buildx)
 }
 
 # Servers that the applications of Spin and SpiderLightning talk to; the tests start their own.
@@ -74,7 +97,7 @@ install_missing() {
         return
     fi
     echo "Installing: ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    fetch_lists
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
         >/dev/null
     missing=()

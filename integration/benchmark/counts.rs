@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::figures::{Figures, Table};
 use crate::measure::{attempt, finish};
-use crate::{Bench, Runtime, facts};
+use crate::{Bench, Runtime, installed};
 
 /// Calls that make a process or a thread.
 const MAKERS: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
@@ -29,7 +29,7 @@ struct Count {
 
 /// Nothing without strace.
 pub fn measure(bench: &mut Bench) -> Vec<Table> {
-    if facts::find_program("strace").is_none() {
+    if installed::find_program("strace").is_none() {
         bench.left_out.push("counts: strace is not installed".to_owned());
         return Vec::new();
     }
@@ -50,7 +50,9 @@ pub fn measure(bench: &mut Bench) -> Vec<Table> {
         })
         .collect();
     bench.left_out.extend(failures);
-    let kinds: [(&str, &str, &str, fn(&Count) -> f64); 4] = [
+    /// The name in files, what is counted, its unit, and the figure.
+    type Kind = (&'static str, &'static str, &'static str, fn(&Count) -> f64);
+    let kinds: [Kind; 4] = [
         ("calls", "System calls", "calls of all processes", |count| {
             count.calls
         }),
@@ -226,10 +228,11 @@ impl Subject<'_> {
                 .filter_map(|thread| std::fs::read_to_string(thread.path().join("syscall")).ok());
             let exits = calls.any(|call| call.split(' ').next() == Some(&number));
             exits.then(|| mapped_files(&pid))
-        })?;
-        after()?;
+        });
+        let done = after();
         self.finish(child, arguments)?;
-        Ok(kb as f64)
+        done?;
+        Ok(kb? as f64)
     }
 }
 

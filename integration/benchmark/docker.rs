@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::figures::{Figures, Plot, Table};
 use crate::lifecycle::quiet;
-use crate::measure::{Samples, time};
-use crate::{Bench, Runtime, facts, guest};
+use crate::measure::{LIMIT, Samples, finish, time};
+use crate::{Bench, Runtime, guest, installed};
 
 /// How long a daemon may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// As in the tests: the loopback device is up, and the machine's own containerd out of sight.
 const PREPARE: &str = "busybox ip link set lo up && { ! test -d /run/containerd || \
      mount -t tmpfs none /run/containerd; } && exec \"$@\"";
+/// How long the compilation of the largest module may take in the background.
+const COMPILING: Duration = Duration::from_secs(180);
 const GROUP: &str = "/wrun-bench-docker";
 /// A run through Docker takes half a second, so fewer rounds must do.
 const FEWER: usize = 4;
@@ -27,7 +29,7 @@ pub fn measure(bench: &mut Bench) -> Option<Table> {
         .cloned();
     let missing = ["dockerd", "docker", "cc", "tar", "unshare"]
         .into_iter()
-        .find(|name| facts::find_program(name).is_none());
+        .find(|name| installed::find_program(name).is_none());
     let (Some(ours), Some(runc), None) = (bench.ours().cloned(), runc, missing) else {
         let why = missing.map_or("needs wrun and runc".to_owned(), |name| {
             format!("{name} is not installed")
@@ -94,7 +96,7 @@ pub fn measure(bench: &mut Bench) -> Option<Table> {
     Some(table)
 }
 
-/// Until no compiler of wrun's is at work on this machine.
+/// Until no compiler of wrun's is at work on this machine; others' may go on for ever, which is told.
 pub fn wait_for_compilers() {
     let at_work = || {
         let processes = std::fs::read_dir("/proc").expect("the processes");
@@ -103,7 +105,12 @@ pub fn wait_for_compilers() {
             .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
         names.any(|name| name.trim() == "wrun-compiler")
     };
+    let start = Instant::now();
     while at_work() {
+        if start.elapsed() > COMPILING {
+            eprintln!("a compiler of wrun's has been at work for {COMPILING:?}");
+            break;
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -222,13 +229,14 @@ impl Daemon {
 impl Drop for Daemon {
     /// Ends the daemon and waits for that.
     fn drop(&mut self) {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).ok();
-        let pid = pid
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(self.child.id().cast_signed());
-        // It may have ended by itself.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
-        let _ = self.child.wait();
+        // It may have ended by itself; its number may be another's then. What `unshare` and the shell execute is it.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            if finish(&mut self.child, LIMIT).is_none() {
+                eprintln!("dockerd did not end within {LIMIT:?} and was killed");
+            }
+        }
         // Its mounts are gone with its namespace; its cgroups are ours to remove.
         for hierarchy in hierarchies() {
             let _ = std::fs::remove_dir(hierarchy.join(&GROUP[1..]));

@@ -66,7 +66,7 @@ const fn of_crun(what: &'static str, table: &'static str, row: &'static str, at_
     )
 }
 
-const GOALS: [Goal; 22] = [
+const GOALS: [Goal; 23] = [
     of_crun(
         "create + start + delete of /bin/true, of crun's",
         "lifecycle",
@@ -147,7 +147,13 @@ const GOALS: [Goal; 22] = [
         Against::Cell("docker", "docker run", Who::Named("native, runc")),
     ),
     goal(
-        "warm Wasm run, of docker run with runc of the same program (100 ×)",
+        "warm Wasm run without Docker, of a native run by runc without Docker",
+        ("docker", "run without Docker", Who::Named("Wasm, wrun")),
+        1.0,
+        Against::Cell("docker", "run without Docker", Who::Named("native, runc")),
+    ),
+    goal(
+        "warm Wasm run without Docker, of docker run with runc (100 ×, without and with Docker)",
         ("docker", "run without Docker", Who::Named("Wasm, wrun")),
         0.01,
         Against::Cell("docker", "docker run", Who::Named("native, runc")),

@@ -32,7 +32,7 @@ impl Machine {
             programs: ["docker", "wasmtime", "strace"]
                 .into_iter()
                 .filter_map(|name| {
-                    let path = crate::facts::find_program(name)?;
+                    let path = crate::installed::find_program(name)?;
                     Some(format!("{name} {}", version(&path, &["--version"])?))
                 })
                 .collect(),

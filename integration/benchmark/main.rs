@@ -18,6 +18,9 @@ mod goals;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../harness/guest.rs"]
 mod guest;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../harness/installed.rs"]
+mod installed;
 #[path = "../harness/large.rs"]
 mod large;
 mod lifecycle;
@@ -81,6 +84,10 @@ fn main() -> ExitCode {
     let (publish, json, out) = (options.publish, options.json, options.out());
     let rounds = options.rounds;
     let mut machine = Machine::look();
+    // Counts hardly depend on it.
+    if options.parts() != [Part::Counts] {
+        noise::wait_for_quiet(machine.processors);
+    }
     let (measured, unified) = everything(options);
     if unified {
         machine.cgroups = "a pure cgroup v2 tree without device rules".to_owned();

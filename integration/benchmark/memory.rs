@@ -2,6 +2,7 @@
 //! `create` had in memory.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 use crate::figures::{Figures, Plot, Table};
 use crate::measure::{LIMIT, attempt, finish, time};
@@ -102,6 +103,30 @@ pub fn measure(bench: &mut Bench) -> Table {
     table
 }
 
+/// What the guest `sleep` says before it waits.
+pub const SAID: &str = "sleeping\n";
+
+/// Waits until a container's process has come as far as `ready` sees, and all its threads sleep.
+pub fn wait_until_idle(pid: &str, ready: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !(ready() && asleep(pid)) {
+        assert!(
+            start.elapsed() < LIMIT,
+            "the guest of process {pid} does not get to its waiting"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether all threads of a process sleep (proc_pid_stat(5)).
+fn asleep(pid: &str) -> bool {
+    let path = format!("/proc/{}/task", pid.trim());
+    let threads = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    threads.flatten().all(|thread| {
+        std::fs::read_to_string(thread.path().join("stat")).is_ok_and(|text| text.contains(") S "))
+    })
+}
+
 fn guest_waiting(bench: &Bench, runtime: &Runtime) -> u64 {
     let bundle = bench.place.file("memory-wasm");
     if !bundle.exists() {
@@ -111,21 +136,22 @@ fn guest_waiting(bench: &Bench, runtime: &Runtime) -> u64 {
     let file = bench.place.file("pid");
     let pid_file = file.to_str().expect("UTF-8");
     let bundle = bundle.to_str().expect("UTF-8");
-    time(bench.place.command(
-        runtime,
-        &[
-            "run",
-            "--detach",
-            "--bundle",
-            bundle,
-            "--pid-file",
-            pid_file,
-            "look",
-        ],
-    ));
-    // Until the guest has got to its waiting.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let said = bench.place.file("guest-said");
+    let arguments = [
+        "run",
+        "--detach",
+        "--bundle",
+        bundle,
+        "--pid-file",
+        pid_file,
+        "look",
+    ];
+    let mut command = bench.place.command(runtime, &arguments);
+    command.stdout(File::create(&said).expect("a file of ours"));
+    time(command);
     let pid = std::fs::read_to_string(&file).expect("the pid file");
+    let has_said = || std::fs::read_to_string(&said).is_ok_and(|text| text == SAID);
+    wait_until_idle(&pid, has_said);
     let dirty = kilobytes(&pid, "smaps_rollup", "Private_Dirty:");
     time(bench.place.command(runtime, &["delete", "--force", "look"]));
     dirty

@@ -1,5 +1,6 @@
 //! Whether the machine was quiet enough for times to be called a result. It is looked at before the first part, after
-//! each one and at the end; what makes a run noisy is decided by [`reasons`] from those looks alone.
+//! each one and at the end; what makes a run noisy is decided by [`reasons`] from those looks alone. During a part only stolen
+//! time is counted: others' work that begins and ends in it shows in the spread of the figures, if at all.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ const SPREAD: f64 = 0.25;
 /// How many times as long the calibration may take as at its best.
 const DRIFT: f64 = 1.25;
 
+/// How long the load of what was before may take to go: from 3 to 0.5 it takes 108 s.
+const SETTLING: Duration = Duration::from_secs(120);
 /// How long others are watched.
 const WATCH: Duration = Duration::from_millis(1000);
 /// Starts of the calibration, a few for warming up before.
@@ -78,6 +81,25 @@ fn load() -> f64 {
     first
         .and_then(Result::ok)
         .expect("/proc/loadavg begins with a number")
+}
+
+/// Waits until the load of what was done before, such as building the release, has gone out of the average of the last
+/// minute; for so long and no longer, since a machine that is busy stays so.
+pub fn wait_for_quiet(processors: usize) {
+    let start = Instant::now();
+    let mut told = false;
+    while load() > LOAD * processors as f64 && start.elapsed() < SETTLING {
+        if !told {
+            eprintln!(
+                "waiting until the load average is at most {} ({} now), for at most {} s",
+                LOAD * processors as f64,
+                load(),
+                SETTLING.as_secs()
+            );
+            told = true;
+        }
+        std::thread::sleep(WATCH);
+    }
 }
 
 /// Looks, and remembers what it saw.

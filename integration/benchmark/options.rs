@@ -69,8 +69,8 @@ pub struct Options {
     /// Directory for the report and the plots [default: target/bench]
     #[arg(long, value_name = "DIRECTORY")]
     pub out: Option<PathBuf>,
-    /// Write a result also to integration/plots, to which README.md refers; a noisy run is not written there
-    #[arg(long)]
+    /// Write a result of all parts also to integration/plots; a noisy run is not written there
+    #[arg(long, conflicts_with = "part")]
     pub publish: bool,
     /// Write what was measured to this file, as data; for the run in a tree of its own
     #[arg(long, hide = true, value_name = "FILE")]
@@ -147,6 +147,12 @@ mod tests {
             Part::value_variants().len()
         );
         assert!(Options::try_parse_from(["bench", "--rounds", "1"]).is_err());
+    }
+
+    #[test]
+    fn what_is_published_has_all_parts() {
+        assert!(Options::try_parse_from(["bench", "--publish"]).is_ok());
+        assert!(Options::try_parse_from(["bench", "--publish", "memory"]).is_err());
         assert!(Options::try_parse_from(["bench", "nothing"]).is_err());
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::machine::version;
 use crate::measure::attempt;
-use crate::{bundle, facts, guest};
+use crate::{bundle, guest, installed};
 
 /// A runtime that is measured.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Runtime {
         let installed = ["crun", "runc", "youki"]
             .into_iter()
             .filter(|_| !only)
-            .filter_map(facts::find_program);
+            .filter_map(installed::find_program);
         let mut found: Vec<Runtime> = Vec::new();
         for path in ours.into_iter().chain(more.iter().cloned()).chain(installed) {
             let runtime = Runtime::at(path);

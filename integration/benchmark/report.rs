@@ -61,8 +61,7 @@ impl Report {
         writeln!(text, "# Measured on: {}\n", self.machine.line())?;
         writeln!(
             text,
-            "{} rounds, interleaved, in {} s; {}",
-            self.rounds,
+            "in {} s; {}",
             self.seconds,
             self.machine.programs.join(", ")
         )?;
@@ -121,9 +120,10 @@ impl Report {
 fn table(text: &mut String, table: &Table) -> std::fmt::Result {
     writeln!(
         text,
-        "\n## {}\n\n({}: median, quartiles, ratio of the medians to the first column){}{}\n",
+        "\n## {}\n\n({}: median{}, quartiles, ratio of the medians to the first column){}{}\n",
         table.title,
         table.unit,
+        counts(table),
         if table.note.is_empty() { "" } else { "  \n" },
         table.note
     )?;
@@ -139,6 +139,17 @@ fn table(text: &mut String, table: &Table) -> std::fmt::Result {
         writeln!(text, "| {} | {} |", row.name, cells.join(" | "))?;
     }
     Ok(())
+}
+
+/// Of how many values the medians of a table are.
+fn counts(table: &Table) -> String {
+    let cells = table.rows.iter().flat_map(|row| &row.cells).flatten();
+    let counts = cells.map(|figures| figures.count);
+    match (counts.clone().min(), counts.max()) {
+        (Some(least), Some(most)) if least == most => format!(" of {least}"),
+        (Some(least), Some(most)) => format!(" of {least} to {most}"),
+        _ => String::new(),
+    }
 }
 
 fn cell(figures: Option<&Figures>, base: Option<&Figures>) -> String {
@@ -198,6 +209,7 @@ mod tests {
         let text = report(0.0).text();
         assert!(text.contains("| run | 5 (4–6) ×1.00 | 10 ×2.00 |"), "{text}");
         assert!(text.contains("| other | – | 10 |"), "{text}");
+        assert!(text.contains("(ms: median of 1 to 5, quartiles"), "{text}");
         assert!(
             text.contains("| run, of crun's | 5 | 10 | ×0.50 | ≤ 0.6 | met |"),
             "{text}"

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::harness::bundle::{map_ids, set_namespace};
 use crate::harness::command::{Output, eventually};
-use crate::harness::facts::find_program;
+use crate::harness::installed::find_program;
 use crate::harness::{Case, Container, Test, test};
 
 pub fn tests() -> Vec<Test> {

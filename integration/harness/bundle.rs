@@ -47,7 +47,7 @@ pub fn write_config(dir: &Path, config: &Value) {
 
 /// Where the host's busybox is; the tests need the static one (package busybox-static).
 fn busybox() -> PathBuf {
-    super::facts::find_program("busybox").expect("busybox is installed (package busybox-static)")
+    super::installed::find_program("busybox").expect("busybox is installed (package busybox-static)")
 }
 
 /// The names of busybox's applets, without its own.

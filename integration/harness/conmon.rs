@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -42,7 +41,7 @@ impl<'case> Watched<'case> {
     pub fn new(container: Container<'case>) -> Self {
         let id = container.id.clone();
         let mark = container.case.mark.clone();
-        let (ours, minor) = (container.case.runtime.ours, container.case.runtime.minor);
+        let zero_is_a_limit = container.case.runtime.is_runc_from(4);
         container.edit(|config| {
             config["annotations"] = json!({
                 "io.kubernetes.cri-o.ContainerType": "container",
@@ -51,7 +50,7 @@ impl<'case> Watched<'case> {
                 "io.container.manager": "cri-o",
             });
             // What CRI-O up to 1.26 writes where no limit is set, which runc takes for one from 1.4 on.
-            let limit = if ours || minor < 4 { 0 } else { -1 };
+            let limit = if zero_is_a_limit { -1 } else { 0 };
             config["linux"]["resources"]["pids"] = json!({ "limit": limit });
             config["linux"]["cgroupsPath"] = if systemd_makes_cgroups() {
                 json!(format!("{}:crio:{id}", leaks::slice(&mark)))
@@ -288,7 +287,7 @@ impl<'case> Watched<'case> {
         let socket = socket.expect("a socket");
         connect(&socket, &SocketAddrUnix::new(&path).expect("a short path")).expect("conmon listens");
         Attached {
-            socket: File::from(OwnedFd::from(socket)),
+            socket: File::from(socket),
             seen: String::new(),
         }
     }

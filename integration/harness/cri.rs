@@ -14,7 +14,8 @@ use super::case::{MARK, text};
 use super::command::{LIMIT, Output, eventually, patience};
 use super::containerd::Containerd;
 use super::crio::Crio;
-use super::engines::{containerd_version, network_plugins, systemd_makes_cgroups};
+use super::engines::systemd_makes_cgroups;
+use super::installed::{containerd_version, network_plugins};
 use super::{Case, guest, leaks};
 
 /// The image of busybox.

@@ -10,9 +10,9 @@ use rustix::process::Signal;
 use super::case::{Case, base, text};
 use super::command::{eventually, read};
 use super::cri::{self, PAUSE};
-use super::engines::{network_plugins, systemd_makes_cgroups};
-use super::facts::find_program;
+use super::engines::systemd_makes_cgroups;
 use super::holder::{self, Holder};
+use super::installed::{find_program, network_plugins};
 use super::leaks;
 
 /// What `wrun install cri-o` writes, as wrun-engines(7) shows it.

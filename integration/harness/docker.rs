@@ -18,7 +18,7 @@ use super::case::{Case, MARK, base, text};
 use super::command::{LIMIT, Output, eventually, patience, read, wait_for_exit};
 use super::facts::Need;
 use super::guest;
-use super::leaks::cgroups;
+use super::leaks::{cgroups, slice, stop_slice_of};
 use super::network::within;
 use super::runtime::Runtime;
 
@@ -248,11 +248,15 @@ impl Drop for Daemon {
             }
             let _ = self.child.wait();
         }
+        // Mounts of a daemon that was killed live in its mount namespace and are gone with it.
+        let _ = fs::remove_dir_all(&self.dir);
+        if has_systemd() {
+            stop_slice_of(None, &cgroup_name(&self.dir));
+            return;
+        }
         for group in cgroups(&cgroup_parent(&self.dir)).iter().rev() {
             let _ = fs::remove_dir(group); // What is in use shows in the search for what is left.
         }
-        // Mounts of a daemon that was killed live in its mount namespace and are gone with it.
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -290,13 +294,22 @@ fn spawn(
 /// The cgroup of a daemon's containers, named after its directory: a slice of systemd where Docker asks
 /// systemd for cgroups.
 fn cgroup_parent(dir: &Path) -> String {
-    if Need::Systemd.missing().is_none() && Need::CgroupV2.missing().is_none() {
-        // A dash in a slice's name would put it below another slice.
-        let name = text(dir).replace(['/', '.', '-'], "_");
-        return format!("docker{name}.slice");
+    let name = cgroup_name(dir);
+    if has_systemd() {
+        slice(&name)
+    } else {
+        format!("/{name}")
     }
-    let name = text(dir).replace(['/', '.'], "-");
-    format!("/docker{name}")
+}
+
+/// What it is named after the directory, as a test's mark names others.
+fn cgroup_name(dir: &Path) -> String {
+    format!("docker{}", text(dir).replace(['/', '.'], "-"))
+}
+
+/// Whether Docker asks systemd for cgroups.
+fn has_systemd() -> bool {
+    Need::Systemd.missing().is_none() && Need::CgroupV2.missing().is_none()
 }
 
 /// Ends the suite's daemons, if they run.

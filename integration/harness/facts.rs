@@ -1,8 +1,13 @@
 //! What this machine can do, probed once, so that a test which cannot run here is skipped with the reason.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
+
+use super::installed::{
+    client_with_buildkit, compose_plugin, compose_program, containerd_version, docker_version, find_program,
+    network_plugins, podman_version, succeeds,
+};
 
 /// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
 /// also on a machine whose controllers are mounted as v1.
@@ -53,6 +58,8 @@ pub enum Need {
     CgroupV1,
     /// All controllers are in the one tree of cgroup v2.
     CgroupV2,
+    /// Overlays whose layers are told one by one (Linux 6.7).
+    LayersOneByOne,
     /// A cgroup v2 tree can be mounted in a mount namespace of our own.
     UnifiedTree,
     /// redis-server(1).
@@ -91,7 +98,7 @@ pub enum Need {
     CargoDeb,
     /// systemd is process 1, so that its scopes can be asked for.
     Systemd,
-    /// A user who is not root has a systemd of his own, with the memory and pids controllers.
+    /// The user for such tests ([`user_with_systemd`]) has a systemd of his own, with the memory and pids controllers.
     UserSystemd,
     /// CAP_SYS_RESOURCE: hard limits can be raised.
     RaiseLimits,
@@ -212,6 +219,10 @@ impl Need {
                 }),
                 "this machine's controllers are not in a cgroup v2 tree",
             ),
+            Need::LayersOneByOne => unless(
+                kernel() >= (6, 7),
+                "overlays take their layers one by one from Linux 6.7 on",
+            ),
             Need::UnifiedTree => unless(
                 succeeds("unshare", &["-m", "sh", "-c", MOUNT_UNIFIED, "x", "true"]),
                 "no cgroup v2 tree can be mounted here",
@@ -230,21 +241,21 @@ impl Need {
                 "no client of Docker here builds with BuildKit (package docker-buildx)",
             ),
             Need::Compose => unless(
-                super::docker::compose::plugin() || find_program("docker-compose").is_some(),
-                "Docker Compose is not installed (package docker-compose)",
+                compose_plugin() || compose_program(),
+                "no Docker Compose that works is installed (package docker-compose-v2 or docker-compose)",
             ),
             Need::ComposePlugin => unless(
-                super::docker::compose::plugin(),
+                compose_plugin(),
                 "Docker Compose is not here in its second version",
             ),
             Need::Crictl => absent(&["crictl"]),
             Need::Crio => absent(&["crio", "pinns", "conmon", "crictl", "podman"]),
             Need::NetworkPlugins => unless(
-                super::engines::network_plugins().is_some(),
+                network_plugins().is_some(),
                 "the network plugins of CNI are not installed (package containernetworking-plugins)",
             ),
             Need::PodsInUserNamespaces => unless(
-                super::engines::containerd_version() >= 2,
+                containerd_version() >= 2,
                 "no containerd of 2.0 or later is installed, which makes pods with user namespaces",
             ),
             Need::Conmon => absent(&["conmon"]),
@@ -266,7 +277,7 @@ impl Need {
             ),
             Need::UserSystemd => unless(
                 user_with_systemd().is_some(),
-                "no user has a systemd of his own here",
+                "no user `tester`, or of the name in WRUN_TEST_USER, has a systemd of his own here",
             ),
             Need::RaiseLimits => unless(
                 has_capability(rustix::thread::CapabilitySet::SYS_RESOURCE),
@@ -323,54 +334,19 @@ impl Need {
     }
 }
 
-/// The 20 of `Docker version 20.10.24`.
-fn docker_version() -> Option<u32> {
-    static VERSION: OnceLock<Option<u32>> = OnceLock::new();
-    *VERSION.get_or_init(|| {
-        let program = find_program("dockerd")?;
-        let output = Command::new(program).arg("--version").output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        text.split("version ").nth(1)?.split('.').next()?.parse().ok()
-    })
-}
-
-/// A client whose `docker build` uses BuildKit: of 18.09 and later by itself, of 23 and later with the plugin buildx. A
-/// newer one without the plugin may stand before an older one in PATH.
-pub fn client_with_buildkit() -> Option<PathBuf> {
-    static CLIENT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let find = || {
-        let mut clients = places("docker");
-        clients.find(|path| {
-            let help = Command::new(path)
-                .args(["build", "--help"])
-                .env("DOCKER_BUILDKIT", "1")
-                .output();
-            // The other builder has no such flag.
-            help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--secret"))
-        })
-    };
-    CLIENT.get_or_init(find).clone()
-}
-
-/// Of `podman version 4.3.1`.
-fn podman_version() -> Option<(u32, u32)> {
-    let output = Command::new("podman").arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut numbers = text.split_whitespace().last()?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// The id of a user for [`Need::UserSystemd`].
+/// The id of the user for [`Need::UserSystemd`]: `tester`, or whom `WRUN_TEST_USER` names. Nobody is taken unasked, since
+/// tests act in his session.
 pub fn user_with_systemd() -> Option<u32> {
-    let entries = std::fs::read_dir("/run/user").ok()?;
-    let mut ids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    ids.find(|id| {
+    static USER: OnceLock<Option<u32>> = OnceLock::new();
+    *USER.get_or_init(|| {
+        let name = std::env::var("WRUN_TEST_USER").unwrap_or_else(|_| "tester".to_owned());
+        let output = Command::new("id").args(["-u", "--", &name]).output().ok()?;
+        let id: u32 = std::str::from_utf8(&output.stdout).ok()?.trim().parse().ok()?;
         let slice = format!("/sys/fs/cgroup/user.slice/user-{id}.slice/user@{id}.service");
         let list = std::fs::read_to_string(format!("{slice}/cgroup.controllers")).unwrap_or_default();
         let has = |name: &str| list.split_whitespace().any(|own| own == name);
-        *id != 0 && Path::new(&format!("/run/user/{id}/bus")).exists() && has("memory") && has("pids")
+        let bus = Path::new(&format!("/run/user/{id}/bus")).exists();
+        (id != 0 && bus && has("memory") && has("pids")).then_some(id)
     })
 }
 
@@ -391,47 +367,21 @@ fn resctrl() -> bool {
     std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(" - resctrl "))
 }
 
-/// Where a program is, by PATH and by the places that PATH often lacks for a normal user.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    places(name).next()
-}
-
-/// Every file of that name there.
-fn places(name: &str) -> impl Iterator<Item = PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut dirs: Vec<_> = path.split(':').map(str::to_owned).collect();
-    dirs.extend(
-        [
-            "/usr/local/sbin",
-            "/usr/sbin",
-            "/sbin",
-            "/usr/local/bin",
-            "/usr/bin",
-            "/bin",
-        ]
-        .map(str::to_owned),
-    );
-    let files = dirs.into_iter().map(move |dir| Path::new(&dir).join(name));
-    files.filter(|file| file.is_file())
-}
-
 /// Which of the programs is not installed.
 fn absent(programs: &[&str]) -> Option<String> {
     let missing = programs.iter().find(|name| find_program(name).is_none());
     missing.map(|name| format!("{name} is not installed"))
 }
 
-/// Whether a command ends with exit code 0.
-pub fn succeeds(program: &str, args: &[&str]) -> bool {
-    Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
 fn has_capability(capability: rustix::thread::CapabilitySet) -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// The version of Linux, as far as it counts.
+fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

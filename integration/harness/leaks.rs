@@ -142,13 +142,18 @@ pub fn slice(mark: &str) -> String {
     format!("{}.slice", mark.trim_end_matches('-').replace('-', "_"))
 }
 
-/// Stops the test's slice where systemd has made one. What is still in it after a while is left by a test: that fails
-/// here, since ids of an engine's own making do not tell whose they are.
+/// Stops the test's slice where engines have systemd make one, as [`stop_slice_of`] does.
 #[track_caller]
 pub fn stop_slice(mark: &str) {
-    if !super::engines::systemd_makes_cgroups() {
-        return;
+    if super::engines::systemd_makes_cgroups() {
+        stop_slice_of(None, mark);
     }
+}
+
+/// Stops the test's slice, of the machine's systemd or of a user's. What is still in it after a while is left by a test:
+/// that fails here, since ids of an engine's own making do not tell whose they are.
+#[track_caller]
+pub fn stop_slice_of(user: Option<u32>, mark: &str) {
     let slice = slice(mark);
     let mut left = Vec::new();
     for _ in 0..50 * command::patience() {
@@ -160,14 +165,30 @@ pub fn stop_slice(mark: &str) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     // It may never have been made.
-    let stop = Command::new("systemctl")
-        .args(["--quiet", "stop", &slice])
-        .output();
+    let stop = systemctl(user).args(["--quiet", "stop", &slice]).output();
     stop.expect("systemctl starts");
     assert!(
         left.is_empty() || std::thread::panicking(),
         "left behind in {slice}: {left:#?}"
     );
+}
+
+/// `systemctl` for the machine's systemd, or for a user's.
+fn systemctl(user: Option<u32>) -> Command {
+    let Some(id) = user else {
+        return Command::new("systemctl");
+    };
+    let mut command = Command::new("setpriv");
+    let number = id.to_string();
+    command.args(["--reuid", &number, "--regid", &number, "--clear-groups"]);
+    command
+        .args(["systemctl", "--user"])
+        .env("XDG_RUNTIME_DIR", format!("/run/user/{id}"))
+        .env(
+            "DBUS_SESSION_BUS_ADDRESS",
+            format!("unix:path=/run/user/{id}/bus"),
+        );
+    command
 }
 
 /// Units of systemd with the mark in their name, loaded in whatever state; none where systemd does not run.

@@ -18,6 +18,7 @@ pub mod guest;
 pub mod holder;
 pub mod http;
 pub mod image;
+pub mod installed;
 pub mod leaks;
 pub mod network;
 pub mod podman;

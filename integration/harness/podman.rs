@@ -180,6 +180,8 @@ impl<'case> Podman<'case> {
                     .args(enter)
                     .args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
                     .env("HOME", &self.dir)
+                    // By root's name runtimes know a namespace that root has made.
+                    .env_remove("USER")
                     .env("XDG_RUNTIME_DIR", self.dir.join("xdg"))
                     .env(
                         "DBUS_SESSION_BUS_ADDRESS",
@@ -193,6 +195,8 @@ impl<'case> Podman<'case> {
             .env("CONTAINERS_CONF", self.dir.join("containers.conf"))
             .env("WRUN_CACHE_DIR", self.case.dir.join("cache"))
             .env("TMPDIR", self.dir.join("xdg"))
+            // What Podman 5 thinks of the machine's cgroups is no output of the container's.
+            .env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1")
             .env_remove(MARK);
         command
     }
@@ -275,8 +279,7 @@ impl<'case> Podman<'case> {
     /// The cgroup of the test's containers.
     pub fn cgroup_parent(&self) -> String {
         if self.has_systemd() {
-            // A dash in a slice's name would put it below another slice.
-            return format!("{}.slice", self.case.mark.replace('-', "_"));
+            return leaks::slice(&self.case.mark);
         }
         format!("/{}podman", self.case.mark)
     }
@@ -389,6 +392,9 @@ impl Drop for Podman<'_> {
                 let _ = fs::remove_dir(group);
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if self.has_systemd() {
+            leaks::stop_slice_of(self.user.as_ref().map(|user| user.id), &self.case.mark);
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::facts::{MOUNT_UNIFIED, find_program};
+use super::facts::MOUNT_UNIFIED;
+use super::installed::find_program;
 
 /// Which cgroup tree a runtime is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,11 @@ impl Runtime {
             tree: Tree::Unified,
             ..self.clone()
         }
+    }
+
+    /// Whether it is a runc of version 1.`minor` or newer.
+    pub fn is_runc_from(&self, minor: u32) -> bool {
+        !self.ours && self.name.starts_with("runc") && self.minor >= minor
     }
 
     /// A command that starts this runtime, still without arguments.

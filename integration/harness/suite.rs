@@ -21,6 +21,7 @@ pub struct Test {
     ours_only: Option<&'static str>,
     unified: bool,
     peer_from: Option<(u32, &'static str)>,
+    peer_before: Option<(u32, &'static str)>,
     peers_need: Option<Need>,
     covers: Vec<&'static str>,
 }
@@ -35,6 +36,7 @@ impl Test {
             ours_only: None,
             unified: false,
             peer_from: None,
+            peer_before: None,
             peers_need: None,
             covers: Vec::new(),
         }
@@ -55,6 +57,12 @@ impl Test {
     /// Only a runc of version 1.`minor` or newer can pass it, since that brought `what`.
     pub fn runc_from(mut self, minor: u32, what: &'static str) -> Self {
         self.peer_from = Some((minor, what));
+        self
+    }
+
+    /// Only a runc before version 1.`minor` can pass it, since that changed `what`.
+    pub fn runc_before(mut self, minor: u32, what: &'static str) -> Self {
+        self.peer_before = Some((minor, what));
         self
     }
 
@@ -148,9 +156,11 @@ impl Suite {
                 let too_old = test
                     .peer_from
                     .filter(|(minor, _)| !runtime.ours && runtime.minor < *minor);
-                let missing = match too_old {
-                    Some((minor, what)) => Some(format!("runc has {what} from 1.{minor} on")),
-                    None => missing.clone().or_else(|| {
+                let too_new = test.peer_before.filter(|(minor, _)| runtime.is_runc_from(*minor));
+                let missing = match (too_old, too_new) {
+                    (Some((minor, what)), _) => Some(format!("runc has {what} from 1.{minor} on")),
+                    (None, Some((minor, what))) => Some(format!("runc has {what} before 1.{minor} only")),
+                    (None, None) => missing.clone().or_else(|| {
                         let need = test.peers_need.filter(|_| !runtime.ours);
                         need.and_then(Need::missing)
                     }),

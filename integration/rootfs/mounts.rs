@@ -50,6 +50,11 @@ pub fn tests() -> Vec<Test> {
         test!(unknown_option_is_refused).covers(&["mounts.options"]),
         test!(overlay_mount).covers(&["mounts.{type,options}"]),
         test!(overlay_mount_of_long_paths).covers(&["mounts.{source,options}"]),
+        test!(overlay_mount_of_many_layers).covers(&["mounts.options"]),
+        test!(overlay_mount_of_more_layers_than_a_page_holds)
+            .needs(Need::LayersOneByOne)
+            .wrun_only("mount(2), which runc calls, takes a page of options"),
+        test!(long_source_that_is_no_path_is_refused).wrun_only("looks at the wording"),
     ]
 }
 
@@ -646,4 +651,54 @@ fn overlay_mount_of_long_paths(case: &Case) {
         fs::read_to_string(upper.join("file")).expect("copied up"),
         "of the lower\nmore\n"
     );
+}
+
+/// The options of an overlay on `count` layers, of which each has a file of its own, and the script that reads all.
+fn layers(case: &Case, count: usize) -> (Vec<String>, String) {
+    let layer = |number: usize| {
+        let path = case.path(&format!("layer-{number}"));
+        fs::create_dir(&path).expect("a directory");
+        fs::write(format!("{path}/{number}"), format!("{number}\n")).expect("a file");
+        // Which of two layers is the upper one is seen where both have a file.
+        fs::write(format!("{path}/top"), format!("top is {number}\n")).expect("a file");
+        path
+    };
+    let paths: Vec<_> = (1..=count).map(layer).collect();
+    let options = vec![format!("lowerdir={}", paths.join(":"))];
+    let script = format!("for n in $(seq {count}); do cat /mnt/$n || exit; done | tail -n 1; cat /mnt/top");
+    (options, script)
+}
+
+fn run_on_layers(case: &Case, count: usize) {
+    let (mut options, script) = layers(case, count);
+    for name in ["upper", "work"] {
+        let path = case.path(name);
+        fs::create_dir(&path).expect("a directory");
+        options.push(format!("{name}dir={path}"));
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let container = case.script_with(&format!("{script}; echo x >/mnt/new; pwd"), |config| {
+        add_mount(config, "/mnt", "overlay", "overlay", &options);
+    });
+    let expected = format!("{count}\ntop is 1\n/\n");
+    assert_eq!(container.run().ok().stdout, expected);
+    assert!(Path::new(&case.path("upper")).join("new").exists());
+}
+
+/// BuildKit hands on the overlay of an image that a step mounts, each layer by its path.
+fn overlay_mount_of_many_layers(case: &Case) {
+    run_on_layers(case, 30);
+}
+
+fn overlay_mount_of_more_layers_than_a_page_holds(case: &Case) {
+    run_on_layers(case, 130);
+}
+
+fn long_source_that_is_no_path_is_refused(case: &Case) {
+    let source = format!("server:/{}", "x".repeat(300));
+    let container = case.script_with("true", |config| {
+        add_mount(config, "/mnt", "tmpfs", &source, &[]);
+    });
+    case.names(&container.run().code_is(1), &["/mnt", "server:/x", "255 bytes"]);
+    case.nothing_left();
 }

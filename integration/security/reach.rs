@@ -20,6 +20,8 @@ pub fn tests() -> Vec<Test> {
         test!(null_device_of_the_host_is_not_changed),
         test!(null_device_of_the_host_is_not_changed_by_an_added_process)
             .wrun_only("runc gives an added process the host's"),
+        test!(null_device_of_the_host_is_not_changed_where_the_container_has_none)
+            .wrun_only("runc makes no container without a null device"),
     ]
 }
 
@@ -289,7 +291,7 @@ fn state_directory_is_for_its_owner_alone(case: &Case) {
 /// line of the output is that device's mode in the end.
 fn with_a_null_device(case: &Case, args: &[&str]) -> Output {
     let place = case.dir.join("null-device");
-    fs::create_dir(&place).expect("a directory");
+    fs::create_dir_all(&place).expect("a directory");
     let script = "mount --make-rprivate / && mount -t tmpfs none $0 && mknod -m 666 $0/null c 1 3 &&
                   mount --bind $0/null /dev/null && \"$@\" </dev/null; stat -c 'mode %a' $0/null";
     let wrapper = [
@@ -321,8 +323,35 @@ fn null_device_of_the_host_is_not_changed_by_an_added_process(case: &Case) {
     let script = "chmod 600 /proc/self/fd/0; stat -c %a /dev/null";
     let output = with_a_null_device(case, &["exec", &container.id, "sh", "-c", script]);
     assert_eq!(output.lines(), ["600", "mode 666"], "{output}");
-    // One without a null device takes processes all the same.
-    container.sh("rm /dev/null; mkdir /dev/null");
-    let script = "test -r /proc/self/fd/0 && echo in";
-    assert_eq!(container.exec(&["sh", "-c", script]).ok().stdout, "in\n");
+    // One that has made something else of its null device takes processes all the same, and gains nothing by it.
+    let script = "chmod 600 /proc/self/fd/0; chown 1:1 /proc/self/fd/0; touch /proc/self/fd/0
+                  echo x >&0 && test -z \"$(cat)\" && echo in";
+    for made in [
+        "true",
+        "mkdir /dev/null",
+        "mkfifo /dev/null",
+        "mknod /dev/null c 1 5",
+    ] {
+        container.sh(&format!("rm -r /dev/null; {made}"));
+        let output = with_a_null_device(case, &["exec", &container.id, "sh", "-c", script]);
+        assert_eq!(output.lines(), ["in", "mode 666"], "{made}: {output}");
+        assert!(
+            output.stderr.contains("Read-only file system"),
+            "{made}: {output}"
+        );
+    }
+}
+
+/// Where a hook takes the device away before the container runs.
+fn null_device_of_the_host_is_not_changed_where_the_container_has_none(case: &Case) {
+    let script = "chmod 600 /proc/self/fd/0; test ! -e /dev/null && test -z \"$(cat)\" && echo in";
+    let container = case.script_with(script, privileged);
+    let device = container.rootfs("dev/null");
+    container.edit(|config| {
+        config["hooks"]["createContainer"] = json!([{ "path": "/bin/rm", "args": ["rm", device] }]);
+    });
+    let run = ["run", "--bundle", &container.bundle(), &container.id];
+    let output = with_a_null_device(case, &run);
+    assert_eq!(output.lines(), ["in", "mode 666"], "{output}");
+    assert!(output.stderr.contains("Read-only file system"), "{output}");
 }

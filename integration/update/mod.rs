@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         test!(minus_one_takes_limits_away).needs(Need::CgroupV1),
         test!(what_is_not_mentioned_stays).needs(Need::CgroupV1),
         test!(what_says_nothing_changes_nothing),
+        test!(pids_limit_of_zero_says_nothing_before_version_1_3).runc_before(4, "no limit where it is 0"),
         test!(memory_and_swap_in_either_order).needs(Need::CgroupV1),
         test!(earlier_updates_are_remembered).needs(Need::CgroupV1),
         test!(the_kept_configuration_is_what_the_kernel_has).wrun_only("runc keeps it elsewhere"),
@@ -219,6 +220,16 @@ fn what_says_nothing_changes_nothing(case: &Case) {
         "blockIO": { "weight": 0 },
     });
     try_update_from(&container, &nothing).ok();
+    assert_file(&container, "pids", "pids.max", "33");
+}
+
+/// As for a new container, see `cgroups::pids_limit_of_zero_is_none`.
+fn pids_limit_of_zero_says_nothing_before_version_1_3(case: &Case) {
+    let container = sleeper_with(case, |config| {
+        config["ociVersion"] = json!("1.0.2-dev");
+        config["linux"]["resources"]["pids"] = json!({ "limit": 33 });
+    });
+    try_update_from(&container, &json!({ "pids": { "limit": 0 } })).ok();
     assert_file(&container, "pids", "pids.max", "33");
 }
 

@@ -27,6 +27,8 @@ pub fn tests() -> Vec<Test> {
         test!(terminal),
         test!(exec_of_a_native_program_beside_a_guest),
         test!(exec_of_a_guest_beside_a_native_program),
+        test!(ps_shows_the_guest_s_arguments),
+        test!(ps_shows_no_path_of_the_host),
     ]
 }
 
@@ -245,4 +247,43 @@ fn exec_of_a_guest_beside_a_native_program(case: &Case) {
             .contains("Hello from Wasm")
     );
     container.exec(&["/exit.wasm", "9"]).code_is(9);
+}
+
+/// As it shows those of a native program, and from `create` on.
+fn ps_shows_the_guest_s_arguments(case: &Case) {
+    let container = guest_with(case, "sleep", &["1000"], |_| {});
+    container.create();
+    let shown = |name: &str| fs::read(container.proc(name)).expect("the process is there");
+    let arguments = |line: &[u8]| {
+        let text = String::from_utf8_lossy(line).into_owned();
+        text.trim_end_matches('\0').replace('\0', " ")
+    };
+    for _ in 0..2 {
+        assert_eq!(arguments(&shown("cmdline")), "/sleep.wasm 1000");
+        assert_eq!(shown("comm"), b"sleep.wasm\n");
+        if container.status() == "created" {
+            container.start();
+        }
+    }
+    // What the container's own processes see, of a guest added to it.
+    let file = case.path("exec.pid");
+    let flags = ["--detach", "--pid-file", &file];
+    container.exec_with(&flags, &["/sleep.wasm", "2000"]).ok();
+    let seen = container.sh("for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $file; echo; done");
+    for line in ["/sleep.wasm 1000", "/sleep.wasm 2000"] {
+        assert!(seen.lines().any(|seen| seen.trim_end() == line), "{line}: {seen}");
+    }
+    assert!(!seen.contains(&case.mark), "{seen}");
+    assert_eq!(container.status(), "running");
+}
+
+/// Nor where the guest has more arguments than the command.
+fn ps_shows_no_path_of_the_host(case: &Case) {
+    let long = "1".repeat(9000);
+    let container = guest_with(case, "sleep", &["1000", &long], |_| {});
+    container.run_detached();
+    let line = fs::read(container.proc("cmdline")).expect("the process is there");
+    let line = String::from_utf8_lossy(&line);
+    assert!(line.starts_with("/sleep.wasm\01000\0111"), "{line}");
+    assert!(!line.contains(&case.mark) && line.ends_with("1\0"), "{line}");
 }

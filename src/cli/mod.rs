@@ -275,9 +275,7 @@ fn read(command: clap::Command, arguments: &[OsString]) -> Result<(Global, Optio
 /// be wrong where an option's value is named like a command.
 pub fn enters_container(arguments: impl IntoIterator<Item = OsString>) -> bool {
     arguments.into_iter().skip(1).any(|argument| {
-        crate::sys::entry::ENTERING
-            .iter()
-            .any(|name| argument.as_encoded_bytes() == name.to_bytes())
+        crate::sys::entry::entering().any(|name| argument.as_encoded_bytes() == name.to_bytes())
     })
 }
 

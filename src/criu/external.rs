@@ -28,6 +28,9 @@ pub struct External {
 /// What CRIU calls the mount of a hidden file; at a restore there is one such mount for all of them.
 const NULL: &str = "/dev/null";
 
+/// Where the host has its cgroups.
+const TOP: &str = "/sys/fs/cgroup";
+
 /// Names what is mounted in the container of process `pid` and comes from outside.
 ///
 /// # Errors
@@ -107,7 +110,7 @@ pub fn restored(
             .mounts
             .iter()
             .filter(|mount| matches!(mount.source, MountSource::Cgroup));
-        all.extend(cgroups.flat_map(|mount| own_cgroups(&mount.destination, placement)));
+        all.extend(cgroups.flat_map(|mount| shown_cgroups(&mount.destination, placement)));
     }
     let same = |path: &Path| External {
         key: path.to_owned(),
@@ -128,33 +131,28 @@ pub fn restored(
     Ok(())
 }
 
-/// The container's directories in the host's cgroup trees, as a `type: cgroup` mount without a namespace shows them.
-fn own_cgroups(at: &Path, placement: &Placement) -> Vec<External> {
-    let mut own: Vec<External> = Vec::new();
+/// What a `type: cgroup` mount without a namespace shows: the host's one tree, or the container's directories in those
+/// of v1.
+fn shown_cgroups(at: &Path, placement: &Placement) -> Vec<External> {
+    let mut shown: Vec<External> = Vec::new();
     for path in placement.paths.values() {
-        let tree = path
-            .strip_prefix("/sys/fs/cgroup")
-            .ok()
-            .and_then(|below| below.iter().next());
-        let key = match (placement.mode, tree) {
-            (CgroupMode::V2, _) => at.to_owned(),
-            (CgroupMode::V1, Some(tree)) => at.join(tree),
+        let tree = path.strip_prefix(TOP).ok().and_then(|below| below.iter().next());
+        let (key, source) = match (placement.mode, tree) {
+            (CgroupMode::V2, _) => (at.to_owned(), TOP.into()),
+            (CgroupMode::V1, Some(tree)) => (at.join(tree), path.clone()),
             (CgroupMode::V1, None) => continue,
         };
-        if !own.iter().any(|external| external.key == key) {
-            own.push(External {
-                key,
-                source: path.clone(),
-            });
+        if !shown.iter().any(|external| external.key == key) {
+            shown.push(External { key, source });
         }
     }
-    own
+    shown
 }
 
 /// Has CRIU put cgroups that it makes below the container's own, wherever that was at the dump.
 pub fn cgroup_roots(opts: &mut rpc::Criu_opts, placement: &Placement) {
     for (controller, path) in &placement.paths {
-        let Ok(mut below) = path.strip_prefix("/sys/fs/cgroup") else {
+        let Ok(mut below) = path.strip_prefix(TOP) else {
             continue;
         };
         if placement.mode == CgroupMode::V1 {
@@ -369,11 +367,11 @@ mod tests {
                 ("cpuacct", "cpu,cpuacct"),
                 ("pids", "pids"),
             ]
-            .map(|(name, tree)| (name.to_owned(), Path::new("/sys/fs/cgroup").join(tree).join("c")))
+            .map(|(name, tree)| (name.to_owned(), Path::new(TOP).join(tree).join("c")))
             .into(),
         };
         let keys = |placement: &Placement| -> Vec<PathBuf> {
-            own_cgroups(Path::new("/cg"), placement)
+            shown_cgroups(Path::new("/cg"), placement)
                 .into_iter()
                 .map(|external| external.key)
                 .collect()
@@ -393,7 +391,13 @@ mod tests {
         assert_eq!(roots(&placement), ["cpu:/c", "cpuacct:/c", "pids:/c"]);
         placement.mode = CgroupMode::V2;
         placement.paths = [(String::new(), PathBuf::from("/sys/fs/cgroup/c"))].into();
-        assert_eq!(keys(&placement), [Path::new("/cg")]);
+        assert_eq!(
+            shown_cgroups(Path::new("/cg"), &placement),
+            [External {
+                key: "/cg".into(),
+                source: TOP.into()
+            }]
+        );
         assert_eq!(roots(&placement), [":/c"]);
     }
 }

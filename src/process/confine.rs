@@ -150,6 +150,9 @@ impl Confinement<'_> {
             })?;
         let confined = self.find_program(prepared)?;
         if let Confined::Wasm { work, .. } = &confined {
+            // A native program's execve(2) does it. The command's own arguments are paths of the host, and whoever shares
+            // the pid namespace can read them.
+            crate::sys::title::take(&process.args).map_err(step("replace the arguments of the command"))?;
             let code: Vec<_> = work.codes().iter().map(|code| code.file.as_fd()).collect();
             guest::landlock(self.runs_hooks, &code, work.directory())?;
         }

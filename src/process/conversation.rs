@@ -66,6 +66,7 @@ impl Child {
                 Ok((Message::Console, Some(fd))) => master = hand_over(fd, service.console)?,
                 Ok((Message::MapIds { index }, Some(tree))) => self.map_ids(service, index, tree.as_fd())?,
                 Ok((Message::Procfs, Some(mount))) => drop(mount),
+                Ok((Message::Null, None)) => self.lend_null()?,
                 Ok((Message::RunHooks, None)) => self.run_hooks(service)?,
                 Ok((Message::Module { name, export, world }, Some(file))) => {
                     modules += 1;
@@ -135,6 +136,14 @@ impl Child {
         let make = |idmap: &MountIdMap| userns::for_mount(idmap, &plan.namespaces);
         rootfs::map_ids(tree, mount.ok_or_else(unknown)?, &make)?;
         self.say(&Message::IdsMapped)
+    }
+
+    fn lend_null(&self) -> Result<(), LaunchError> {
+        let lent = rootfs::open_host_null().map_err(|error| LaunchError::Step("open /dev/null", error))?;
+        match lent {
+            Some(null) => Ok(self.channel.send_with(&Message::Null, null.as_fd())?),
+            None => self.say(&Message::Null),
+        }
     }
 
     fn run_hooks(&self, service: &Service<'_>) -> Result<(), LaunchError> {

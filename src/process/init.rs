@@ -145,7 +145,7 @@ impl Birth<'_> {
         // After the hooks, which may mount things of their own that are then protected too.
         tree.protect_paths()?;
         let root = tree.pivot()?;
-        streams::use_own_null(root.as_fd()).map_err(step("open /dev/null of the container"))?;
+        streams::use_own_null(root.as_fd(), &self.channel)?;
         fault::point("init:pivoted");
         let Some(process) = &plan.process else {
             return self.hold_without_process();

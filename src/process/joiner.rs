@@ -213,8 +213,7 @@ impl Joiner<'_> {
         }
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(step("open the root"))?;
-        // What the container has made of its /dev/null must keep no one from a look inside.
-        let _ = streams::use_own_null(root.as_fd());
+        streams::use_own_null(root.as_fd(), &self.channel)?;
         let terminal = if exec.process.terminal {
             let terminal = open_terminal(root.as_fd(), None, exec.process.console_size)?;
             self.channel

@@ -12,7 +12,10 @@
 //!    │ ◀───────────────────────────────── Console+fd ─ │   where there is a terminal
 //!    │ ◀─────────────────────────────────── RunHooks ─ │   where prestart or createRuntime hooks are
 //!    │ (runs them in the runtime's namespaces)         │ waits
-//!    │ ── HooksDone ────────────────────────────────▶ │ createContainer hooks, pivot, confinement
+//!    │ ── HooksDone ────────────────────────────────▶ │ createContainer hooks, pivot
+//!    │ ◀──────────────────────────────────── Null ─ │   where a standard stream is the host's null device and
+//!    │ (opens it through a read-only mount)            │ the container has none, waits
+//!    │ ── Null+fd ──────────────────────────────────▶ │ confinement
 //!    │ ◀────────────────────────────────── Module+fd ─ │   where the entry point is Wasm; for each file of an
 //!    │ (compiled code, from the cache or made now)     │   application, of which there are not too many; waits
 //!    │ ── Code+fd ──────────────────────────────────▶ │
@@ -59,6 +62,8 @@ pub enum Message {
     },
     /// With a mount for the parent to close, see [`super::own_proc::make`].
     Procfs,
+    /// Asks for a null device that the container cannot change, and answers with one, see [`super::streams`].
+    Null,
     /// With the master of the container's terminal.
     Console,
     /// With the entry point's file, or that of an application's component. `name` is as the guest's argv has it, or

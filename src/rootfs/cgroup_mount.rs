@@ -1,6 +1,8 @@
-//! `type: cgroup` mounts: the container sees its own cgroups and no others.
+//! `type: cgroup` mounts: the container sees its own cgroups and, unless it is given the host's cgroup namespace on
+//! v2, no others.
 //!
-//! v2: a new view of the one tree. v1: a tmpfs with one directory per controller tree, and links for the
+//! v2: a new view of the one tree; without a cgroup namespace the host's, in which `/proc/self/cgroup` tells the
+//! container where it is, as with runc and crun. v1: a tmpfs with one directory per controller tree, and links for the
 //! names of controllers that share one. Without a cgroup namespace the container's own directories are bound.
 
 use std::io;
@@ -15,6 +17,9 @@ use super::{CgroupView, RootfsError, move_to, open_tree, resolve, set_propagatio
 use crate::plan::cgroup::CgroupMode;
 use crate::plan::mounts::{Attributes, Mount};
 use crate::sys::mountinfo;
+
+/// Where the host has its cgroups.
+const TOP: &str = "/sys/fs/cgroup";
 
 type Fail<'m> = &'m dyn Fn(&str, io::Error) -> RootfsError;
 
@@ -57,7 +62,8 @@ fn unified(
         }
     } else {
         match own {
-            Some(own) => clone_directory(own),
+            // A new instance would set the options of all that there are, such as nsdelegate.
+            Some(_) => clone_directory(Path::new(TOP)),
             None => callers_directory().and_then(|own| clone_directory(&own)),
         }
     }
@@ -80,7 +86,7 @@ fn attributes(mount: &Mount, view: &CgroupView<'_>) -> Attributes {
 /// Where this process is in the one tree of v2.
 fn callers_directory() -> io::Result<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let base = Path::new("/sys/fs/cgroup");
+    let base = Path::new(TOP);
     let line = mountinfo::lines(&table)
         .filter(|line| line.fstype == "cgroup2" && line.point == base)
         .last();
@@ -204,7 +210,7 @@ impl HostTree {
 fn host_trees() -> io::Result<Vec<HostTree>> {
     // The host's own /proc: init has not pivoted yet.
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let base = Path::new("/sys/fs/cgroup");
+    let base = Path::new(TOP);
     let mut trees: Vec<HostTree> = Vec::new();
     for line in mountinfo::lines(&table) {
         if !matches!(line.fstype, "cgroup" | "cgroup2") || line.point.parent() != Some(base) {

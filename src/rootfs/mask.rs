@@ -6,7 +6,7 @@
 //! of the host's.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -117,6 +117,28 @@ fn host_null() -> io::Result<OwnedFd> {
     };
     mount_setattr(cover.as_fd(), false, &attr)?;
     Ok(cover)
+}
+
+/// The host's null device, opened for a process of the container. It lies on a read-only mount that is nowhere else, so that
+/// nobody can change its mode, owner or times by the descriptor.
+///
+/// `None` where we may make no mounts and are not the device's owner: then nobody of the container is either, whose
+/// ids are no more than ours.
+///
+/// # Errors
+/// A /dev/null that is not the null device, or that cannot be cloned or opened.
+pub fn open_host_null() -> io::Result<Option<OwnedFd>> {
+    let mount = match host_null() {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && !owns_null()? => return Ok(None),
+        result => result?,
+    };
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(Some(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+fn owns_null() -> io::Result<bool> {
+    Ok(rustix::fs::stat("/dev/null")?.st_uid == rustix::process::geteuid().as_raw())
 }
 
 /// An empty directory that cannot be written.

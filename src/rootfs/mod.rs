@@ -28,6 +28,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 pub use again::protect_again;
 pub use guest_view::{enter_guest_view, make_directory};
 pub use host_root::HostRoot;
+pub use mask::open_host_null;
 pub use mount::MapIds;
 pub use source::{Sources, map_ids};
 

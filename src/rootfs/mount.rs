@@ -414,7 +414,7 @@ fn new_filesystem(
     };
     let mut open = Open::default();
     if !source.is_empty() {
-        let source = open.source(source).map_err(at.fail("open its source"))?;
+        let source = open.source(source).map_err(at.fail("use its source"))?;
         rustix::mount::fsconfig_set_string(&context, "source", source.as_str())
             .map_err(|e| explain(e, "source"))?;
     }
@@ -427,11 +427,15 @@ fn new_filesystem(
         .filter(|_| takes_context(fstype))
         .map(|MountLabel { option, label }| format!("{option}={label}"));
     let given = data.iter().chain(label.as_ref()).map(String::as_str);
-    for option in given.chain(mode) {
-        let short = open.option(fstype, option).map_err(at.fail("open a layer"))?;
-        set_option(&context, &short).map_err(|e| explain(e, option))?;
+    let options = open
+        .options(fstype, given.chain(mode))
+        .map_err(at.fail("open a layer"))?;
+    for (short, option) in &options {
+        set_option(&context, short).map_err(|e| explain(e, option))?;
     }
     rustix::mount::fsconfig_create(&context).map_err(|e| explain(e, "create"))?;
+    open.leave()
+        .map_err(at.fail("go back to the working directory"))?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(at.fail(format!("mount the new {fstype}")))
 }

@@ -286,6 +286,8 @@ impl MountOptions {
                 continue;
             }
             match lookup(&option) {
+                // Podman 5 writes an empty one for a tmpfs; mount(2), to which others give all in one text, passes it over.
+                None if option.is_empty() => {}
                 None => all.data.push(option),
                 Some(Effect::Nothing) => {}
                 Some(Effect::Bind { recursive }) => {
@@ -429,6 +431,11 @@ mod tests {
         assert_eq!(options.idmap_ranges, None);
         assert_eq!(options.superblock_flags, libc::MS_DIRSYNC);
         assert_eq!(options.data, ["mode=755", "acl"]);
+    }
+
+    #[test]
+    fn an_empty_option_is_none() {
+        assert!(parse("").data.is_empty());
     }
 
     #[test]

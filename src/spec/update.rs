@@ -2,7 +2,7 @@
 //! config.json that was kept.
 //!
 //! What is not mentioned stays. 0 and "" are "not mentioned", since engines send them always, except where 0 is
-//! a limit of its own (pids, idle, burst, rates). Values that the kernel takes only together (a quota and its
+//! a limit of its own (pids since version 1.3 of the specification, idle, burst, rates). Values that the kernel takes only together (a quota and its
 //! period; memory with memory and swap) are written together, the one that was not mentioned as it was kept.
 
 #[cfg(test)]
@@ -14,7 +14,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{SpecError, deserialize};
+use super::{SpecError, deserialize, model};
 
 /// Limits given by options; `None` is "not mentioned". They take the form of `linux.resources`.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -131,7 +131,9 @@ pub fn from_json(
     let mut config: Map<String, Value> = deserialize(config, config_file)?;
     let check_memory = change["memory"]["checkBeforeUpdate"] == true;
     let mut warnings = Vec::new();
-    keep_what_is_asked(&mut change, &mut warnings);
+    let version = config.get("ociVersion").and_then(Value::as_str);
+    let minor = model::minor_version(version.unwrap_or_default());
+    keep_what_is_asked(&mut change, minor, &mut warnings);
 
     let linux = object(&mut config, "linux", config_file)?;
     object(linux, "resources", config_file)?;
@@ -200,7 +202,7 @@ fn object<'a>(
 }
 
 /// Takes away what says nothing and what cannot be changed.
-fn keep_what_is_asked(change: &mut Value, warnings: &mut Vec<&'static str>) {
+fn keep_what_is_asked(change: &mut Value, minor: u64, warnings: &mut Vec<&'static str>) {
     let Value::Object(change) = change else { return };
     // The rules stay as they were made, as with runc: an engine sends all that it knows of a container.
     change.remove("devices");
@@ -217,8 +219,12 @@ fn keep_what_is_asked(change: &mut Value, warnings: &mut Vec<&'static str>) {
             section.retain(|name, value| !(names.contains(&name.as_str()) && (*value == 0 || *value == "")));
         }
     }
-    // Without a number in it, it would read as 0.
-    if change.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {
+    // Without a number in it, it would read as 0; and what that means, `plan::cgroup::as_meant` says.
+    let is_none = |pids: &Value| match pids.get("limit") {
+        Some(limit) => minor < 3 && *limit == 0,
+        None => true,
+    };
+    if change.get("pids").is_some_and(is_none) {
         change.remove("pids");
     }
 }

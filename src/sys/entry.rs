@@ -11,19 +11,39 @@
 //!
 //! Nothing of the C library works here: no thread-local variable, no `errno`, and not even `memcpy`, whose
 //! implementation is chosen later. So nothing is called but what is in this file, nothing large is copied, and
-//! bytes are read one by one and volatile: the compiler would make a call to `memcpy` or `strlen` of it.
+//! bytes are read one by one and volatile: the compiler would make a call to `memcpy` or `strlen` of it. A program that may
+//! lie at any address reaches even the code of Rust's own checks by a table that the library's start fills in:
+//! `build.rs` lets only one with a fixed address begin here.
 
 use std::ffi::CStr;
 
-/// The commands that enter a container. An argument that only looks like one costs a needless execution.
-pub static ENTERING: [&CStr; 4] = [c"create", c"run", c"exec", c"mounts"];
+/// Each name is shorter than its place.
+type Names = [[u8; 8]; 4];
+
+/// The commands that enter a container, each ended by zeros. An argument that only looks like one costs a needless
+/// execution.
+///
+/// No pointers, which it may be the C library's start that makes right.
+static ENTERING: Names = [
+    *b"create\0\0",
+    *b"run\0\0\0\0\0",
+    *b"exec\0\0\0\0",
+    *b"mounts\0\0",
+];
+
+/// The names of the commands that enter a container.
+pub fn entering() -> impl Iterator<Item = &'static CStr> {
+    ENTERING
+        .iter()
+        .filter_map(|name| CStr::from_bytes_until_nul(name).ok())
+}
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod x86_64 {
     use std::arch::{asm, naked_asm};
     use std::ffi::CStr;
 
-    use super::ENTERING;
+    use super::{ENTERING, Names};
     use crate::sys::mount::MountAttr;
 
     /// Type of the entry of the auxiliary vector that has the file name given to execve(2); getauxval(3).
@@ -115,17 +135,19 @@ mod x86_64 {
     /// # Safety
     /// `arguments` is a list of C strings that ends with 0, and has one at least.
     unsafe fn enters_a_container(arguments: *const usize) -> bool {
+        let commands = &raw const ENTERING as usize;
+        let end = commands.wrapping_add(size_of::<Names>());
         let mut argument = arguments;
         // SAFETY: as the caller says; nothing is read after the end of the list.
         unsafe {
             while *argument != 0 {
                 if argument != arguments {
-                    let mut command = 0;
-                    while command < ENTERING.len() {
-                        if begins_with(*argument, ENTERING[command].as_ptr() as usize, true) {
+                    let mut name = commands;
+                    while name != end {
+                        if begins_with(*argument, name, true) {
                             return true;
                         }
-                        command = command.wrapping_add(1);
+                        name = name.wrapping_add(size_of::<[u8; 8]>());
                     }
                 }
                 argument = argument.wrapping_add(1);
@@ -206,6 +228,15 @@ mod x86_64 {
         fn addresses(arguments: &[&CStr]) -> Vec<usize> {
             let pointers = arguments.iter().map(|argument| argument.as_ptr() as usize);
             pointers.chain([0]).collect()
+        }
+
+        #[test]
+        fn the_commands_are_bytes_and_no_pointers() {
+            let [create, run, exec, mounts]: Names = ENTERING;
+            assert_eq!([&create, &exec, &mounts].map(|name| name[6]), [0; 3]);
+            assert_eq!(&run, b"run\0\0\0\0\0");
+            let names: Vec<_> = super::super::entering().collect();
+            assert_eq!(names, [c"create", c"run", c"exec", c"mounts"]);
         }
 
         #[test]

@@ -29,5 +29,6 @@ pub mod seccomp;
 pub mod signal;
 pub mod stdin;
 pub mod timer;
+pub mod title;
 pub mod uts;
 pub mod wasm_code;

@@ -59,9 +59,10 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table 
     table.plot = Plot::Bars;
     for connections in CONNECTIONS {
         let mut rates: Vec<Vec<f64>> = servers.iter().map(|_| Vec::new()).collect();
-        for _ in 0..ROUNDS {
-            for (rates, (_, port)) in rates.iter_mut().zip(&servers) {
-                rates.push(rate(*port, connections));
+        for round in 0..ROUNDS {
+            for turn in 0..servers.len() {
+                let at = (round + turn) % servers.len();
+                rates[at].push(rate(servers[at].1, connections));
             }
         }
         table.add(

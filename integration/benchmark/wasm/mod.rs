@@ -8,10 +8,10 @@ pub mod start;
 
 use std::path::PathBuf;
 
-use crate::facts;
+use crate::installed;
 
 /// The `wasmtime` command: `WASMTIME`, or of PATH.
 pub fn wasmtime() -> Option<PathBuf> {
     let named = std::env::var_os("WASMTIME").map(PathBuf::from);
-    named.or_else(|| facts::find_program("wasmtime"))
+    named.or_else(|| installed::find_program("wasmtime"))
 }

@@ -18,6 +18,14 @@ const MODULES: [(&str, usize, usize); 4] = [
     ("30 MB", 30_000_000, 0),
 ];
 
+/// The columns.
+const NATIVE: usize = 0;
+const WARM: usize = 1;
+const FIRST: usize = 2;
+const OPTIMIZED: usize = 3;
+const CACHED: usize = 4;
+const COLD: usize = 5;
+
 /// `wasmtime` is the command of that name; its columns are no containers, only the engine.
 pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table {
     let place = &bench.place;
@@ -29,6 +37,8 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table 
     let columns: Vec<String> = columns.into_iter().map(str::to_owned).collect();
     let mut table = Table::new("wasm", "Wasm: a whole run", "ms", columns);
     table.plot = Plot::None;
+    table.note =
+        "Warm runs take turns. Cold ones do not: ours are before them, wasmtime's after them.".to_owned();
     for (name, size, cold) in MODULES {
         let guest = if size == 0 {
             "/hello.wasm".to_owned()
@@ -48,16 +58,22 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table 
         wait_for_compilers();
         // Leaves the cache warm.
         time(run(place, ours, &bundles.optimized));
-        for _ in 0..bench.options.rounds {
-            samples[0].add(time(run(place, ours, &bundles.native)));
-            samples[1].add(time(run(place, ours, &bundles.optimized)));
-            if let Some(program) = wasmtime {
-                samples[4].add(time(of_wasmtime(place, program, &guest, true)));
+        let mut warm = vec![NATIVE, WARM];
+        warm.extend(wasmtime.map(|_| CACHED));
+        for round in 0..bench.options.rounds {
+            for turn in 0..warm.len() {
+                let column = warm[(round + turn) % warm.len()];
+                let command = match (column, wasmtime) {
+                    (CACHED, Some(program)) => of_wasmtime(place, program, &guest, true),
+                    (NATIVE, _) => run(place, ours, &bundles.native),
+                    _ => run(place, ours, &bundles.optimized),
+                };
+                samples[column].add(time(command));
             }
         }
         for _ in 0..cold {
             if let Some(program) = wasmtime {
-                samples[5].add(time(of_wasmtime(place, program, &guest, false)));
+                samples[COLD].add(time(of_wasmtime(place, program, &guest, false)));
             }
         }
         table.add(name, samples.iter().map(Samples::figures).collect());
@@ -80,7 +96,7 @@ fn run(place: &Place, ours: &Runtime, bundle: &Path) -> Command {
 
 fn cold_starts(place: &Place, ours: &Runtime, bundles: &Bundles, rounds: usize, samples: &mut [Samples]) {
     for _ in 0..rounds {
-        for (column, bundle) in [(2, &bundles.quick), (3, &bundles.optimized)] {
+        for (column, bundle) in [(FIRST, &bundles.quick), (OPTIMIZED, &bundles.optimized)] {
             place.clear_cache();
             samples[column].add(time(run(place, ours, bundle)));
         }

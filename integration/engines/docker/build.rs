@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::harness::command::Output;
-use crate::harness::facts::client_with_buildkit;
+use crate::harness::installed::client_with_buildkit;
 use crate::harness::leaks;
 
 pub fn tests() -> Vec<Test> {

@@ -104,10 +104,15 @@ fn restarted_whatever_it_ends_with(case: &Case) {
     let flags = ["--restart", "always", "-v", &volume];
     let id = docker.start(&flags, NATIVE, &["sh", "-c", script]);
     for (count, code) in [(1, "0\n"), (2, "3\n")] {
-        let mut pipe = fs::File::options()
-            .write(true)
-            .open(dir.join("pipe"))
-            .expect("the container reads");
+        // Opening it to write would wait for a reader for ever.
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+        let mut pipe = eventually("the container reads", || {
+            match rustix::fs::open(dir.join("pipe"), flags, rustix::fs::Mode::empty()) {
+                Ok(pipe) => Some(fs::File::from(pipe)),
+                Err(rustix::io::Errno::NXIO) => None,
+                Err(error) => panic!("{}: {error}", dir.join("pipe").display()),
+            }
+        });
         pipe.write_all(code.as_bytes()).expect("the container reads");
         drop(pipe);
         eventually("it has been restarted", || {

@@ -170,7 +170,11 @@ fn end_in_the_host_s_pid_namespace(case: &Case) {
     docker.wait_for_log(&killed, "up");
     docker.call(&["kill", &killed]).ok();
     over(&killed, "137\n");
-    let ended = docker.start(&flags, NATIVE, &["sh", "-c", "sleep 100 & exit 3"]);
+    // Not at once: containerd 2 leaves the others alone where the first process has ended before `start` returns.
+    let script = "trap 'exit 3' USR1; sleep 100 & echo up; wait";
+    let ended = docker.start(&flags, NATIVE, &["sh", "-c", script]);
+    docker.wait_for_log(&ended, "up");
+    docker.call(&["kill", "--signal", "USR1", &ended]).ok();
     over(&ended, "3\n");
 }
 

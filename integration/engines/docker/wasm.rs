@@ -189,7 +189,12 @@ fn top_and_stats(case: &Case) {
     let docker = Docker::new(case);
     let id = docker.start(&[], "wasm-sleep:test", &[]);
     docker.wait_for_log(&id, "sleeping");
-    assert_eq!(docker.call(&["top", &id]).ok().lines().len(), 2);
+    let top = docker.call(&["top", &id, "-o", "pid,args"]).ok();
+    let line = top.lines().get(1).copied().unwrap_or_default();
+    assert!(
+        top.lines().len() == 2 && line.trim_end().ends_with(" /sleep.wasm"),
+        "{top}"
+    );
     let stats = docker
         .call(&["stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", &id])
         .ok();

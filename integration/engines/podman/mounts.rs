@@ -34,7 +34,7 @@ fn readonly_with_volumes(case: &Case) {
 }
 
 /// The flags `--volume FIRST:… --mount …SECOND` and so on of the tests of root and of users, for a container's user 1000.
-pub(super) fn all_kinds<'f>(flags: &'f [String]) -> Vec<&'f str> {
+pub(super) fn all_kinds(flags: &[String]) -> Vec<&str> {
     let flags = flags.iter().map(String::as_str);
     alone(&["--read-only", "--user", "1000"])
         .into_iter()

@@ -2,19 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
 use super::super::command::Output;
-use super::super::facts::succeeds;
+use super::super::installed::compose_plugin;
 use super::Docker;
-
-/// Whether Compose is Docker's plugin, which is its second version.
-pub fn plugin() -> bool {
-    static PLUGIN: OnceLock<bool> = OnceLock::new();
-    *PLUGIN.get_or_init(|| succeeds("docker", &["compose", "version"]))
-}
 
 /// Services on a daemon. They end with the test.
 pub struct Compose<'docker> {
@@ -35,8 +28,12 @@ impl<'docker> Compose<'docker> {
 
     /// The command `docker compose ARGUMENTS`.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(if plugin() { "docker" } else { "docker-compose" });
-        command.args(plugin().then_some("compose"));
+        let mut command = Command::new(if compose_plugin() {
+            "docker"
+        } else {
+            "docker-compose"
+        });
+        command.args(compose_plugin().then_some("compose"));
         command.args(["--project-name", &self.docker.case.mark, "--file"]);
         command.arg(&self.file).args(arguments);
         command

@@ -10,8 +10,11 @@ use crate::install::edit::{self, Part};
 /// The words; a line `@FILE@` stands for that file.
 const WORDS: &str = include_str!("../engines/manual.roff");
 
-/// The files, and for those that `wrun install` writes for whom and how: the version of containerd's file.
-const EXAMPLES: [(&str, &str, Option<(Engine, i64)>); 7] = [
+/// A file's name and its text; and where `wrun install` writes such a file, for which engine, and the version of
+/// containerd's.
+type Example = (&'static str, &'static str, Option<(Engine, i64)>);
+
+const EXAMPLES: [Example; 7] = [
     (
         "daemon.json",
         include_str!("../engines/daemon.json"),

@@ -54,10 +54,14 @@ pub struct Config {
 impl Config {
     /// The second number of `ociVersion`, whose form `validate` has checked.
     pub fn minor_version(&self) -> u64 {
-        let version = self.oci_version.as_deref().unwrap_or_default();
-        let minor = version.split('.').nth(1);
-        minor.and_then(|minor| minor.parse().ok()).unwrap_or_default()
+        minor_version(self.oci_version.as_deref().unwrap_or_default())
     }
+}
+
+/// The second number of a version of the runtime spec; 0 where there is none.
+pub fn minor_version(version: &str) -> u64 {
+    let minor = version.split('.').nth(1);
+    minor.and_then(|minor| minor.parse().ok()).unwrap_or_default()
 }
 
 /// `root` (config.md, "Root").

@@ -3,7 +3,11 @@
 use super::*;
 
 fn update_of(change: &str, resources: &str) -> (Value, Value, Update) {
-    let config = format!(r#"{{"ociVersion": "1.2.0", "linux": {{"resources": {resources}}}}}"#);
+    update_of_version("1.3.0", change, resources)
+}
+
+fn update_of_version(version: &str, change: &str, resources: &str) -> (Value, Value, Update) {
+    let config = format!(r#"{{"ociVersion": "{version}", "linux": {{"resources": {resources}}}}}"#);
     let none = Schemata::default();
     let update = from_json(
         change.as_bytes(),
@@ -14,7 +18,7 @@ fn update_of(change: &str, resources: &str) -> (Value, Value, Update) {
     )
     .unwrap();
     let kept: Value = serde_json::from_slice(&update.config).unwrap();
-    assert_eq!(kept["ociVersion"], "1.2.0");
+    assert_eq!(kept["ociVersion"], version);
     let written = serde_json::to_value(&update.resources).unwrap();
     (written, kept["linux"]["resources"].clone(), update)
 }
@@ -47,6 +51,18 @@ fn only_what_is_mentioned_is_written_and_the_rest_is_kept() {
         r#"{"pids": {"limit": 3}}"#,
         r#"{"pids": {"limit": 3}}"#,
     );
+}
+
+/// As for `create`.
+#[test]
+fn no_processes_are_no_limit_before_version_1_3() {
+    for (version, written) in [("1.0.2-dev", None), ("1.2.1", None), ("1.3.0", Some(0))] {
+        let (found, kept, _) =
+            update_of_version(version, r#"{"pids": {"limit": 0}}"#, r#"{"pids": {"limit": 9}}"#);
+        let limit = |resources: &Value| resources["pids"]["limit"].as_i64();
+        assert_eq!(limit(&found), written, "{version}");
+        assert_eq!(limit(&kept), written.or(Some(9)), "{version}");
+    }
 }
 
 #[test]
