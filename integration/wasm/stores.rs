@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::harness::facts::{Need, find_program};
+use crate::harness::facts::Need;
 use crate::harness::http::{get_eventually, request};
+use crate::harness::installed::find_program;
 use crate::harness::network::within;
 
 pub fn tests() -> Vec<Test> {
