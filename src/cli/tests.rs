@@ -207,6 +207,7 @@ fn what_engines_call_is_read() {
         "wrun wasm list --format json",
         "wrun wasm prune --older-than 30d --size 1000000",
         "wrun wasm prune --all",
+        "wrun wasm unpack LAYOUT ROOTFS",
         "wrun wasm verify",
     ] {
         assert!(matches!(parse(words(line)), Ok(Parsed::Invocation(_))), "{line}");

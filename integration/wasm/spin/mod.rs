@@ -2,6 +2,8 @@
 
 mod answers;
 mod refused;
+mod triggers;
+mod unpacked;
 
 use std::net::SocketAddr;
 
@@ -10,10 +12,15 @@ use crate::harness::http::{Response, get, get_eventually};
 use crate::harness::network::within;
 
 pub fn tests() -> Vec<Test> {
-    [answers::tests(), refused::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        answers::tests(),
+        refused::tests(),
+        triggers::tests(),
+        unpacked::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A manifest with this after its head.

@@ -220,7 +220,7 @@ impl<'p> Position<'p> {
             let makes_one = matches!(self.command.get_name(), "create" | "run" | "restore");
             match name {
                 "FILE" | "SOCKET" | "PATH" => return Answer::of(Kind::Files),
-                "DIR" => return Answer::of(Kind::Directories),
+                "DIR" | "LAYOUT" | "ROOTFS" => return Answer::of(Kind::Directories),
                 "CONTAINER-ID" if !makes_one => ids(self.root.as_deref()).into_iter().map(alone).collect(),
                 "SIGNAL" => Signal::iterator()
                     .map(|signal| alone(signal.as_str().trim_start_matches("SIG").to_owned()))
@@ -325,6 +325,7 @@ mod tests {
             (&["create", "-b", "x"], Kind::Directories),
             (&["mounts", "add", "db", ""], Kind::Files),
             (&["wasm", "compile", "x", ""], Kind::Files),
+            (&["wasm", "unpack", "x", ""], Kind::Directories),
             (&["exec", "db", ""], Kind::Words),
         ] {
             assert_eq!(complete(line), (kind, vec![]), "{line:?}");

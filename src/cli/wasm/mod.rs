@@ -5,6 +5,8 @@ mod compile;
 mod inspect;
 mod list;
 mod prune;
+#[cfg(feature = "spin")]
+mod unpack;
 mod verify;
 
 use std::fs::{File, OpenOptions};
@@ -16,7 +18,8 @@ use super::{Invocation, log::Log};
 use crate::host::Host;
 use crate::workload::wasm::{self, Cache};
 
-/// Compile WebAssembly ahead of its first start, look into it, and look after the cache of compiled code.
+/// Compile WebAssembly ahead of its first start, look into it, unpack applications, and look after the cache of
+/// compiled code.
 ///
 /// None of these commands touches a container. The cache is the one that containers of the same caller use;
 /// see WRUN_CACHE_DIR in wrun(8).
@@ -33,6 +36,8 @@ enum Command {
     Inspect(inspect::Inspect),
     List(list::List),
     Prune(prune::Prune),
+    #[cfg(feature = "spin")]
+    Unpack(unpack::Unpack),
     Verify(verify::Verify),
 }
 
@@ -43,6 +48,8 @@ impl Wasm {
             Command::Inspect(command) => command.execute(invocation, log),
             Command::List(command) => command.execute(invocation, log),
             Command::Prune(command) => command.execute(invocation, log),
+            #[cfg(feature = "spin")]
+            Command::Unpack(command) => command.execute(invocation, log),
             Command::Verify(command) => command.execute(invocation, log),
         }
     }

@@ -59,6 +59,8 @@ use key::Purpose;
 pub use kinds::{GuestKind, Missing, Refusal, Wasi, World};
 pub use provide::provide;
 pub use run::{Code, Guest, Loaded, Work, load, run};
+#[cfg(feature = "spin")]
+pub use spin::{UnpackError, Unpacked, unpack};
 pub use survey::Entry;
 pub use verify::{Finding, Verified};
 

@@ -1,21 +1,26 @@
 //! From the code of an application's components to a running server.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime_wasi::WasiCtx;
 
-use super::http::{self, Prepared};
+use super::beside::Beside;
+use super::http::{self, HttpOut, Link, Prepared};
 use super::manifest::{Executor, Target};
-use super::part::Part;
+use super::part::{self, Part};
+use super::program::Once;
+use super::redis::Subscriber;
+use super::seed::{Directories, Ready, Seed};
 use super::settings::ADDRESS;
 use super::{Application, Member, SpinError, files};
-use crate::sys::{escape, memory};
+use crate::sys::{escape, memory, signal};
 use crate::workload::wasm::engine::{self, Build};
 use crate::workload::wasm::guest_filter;
-use crate::workload::wasm::kinds::http::{InstanceSize, Limits, Server, Settings, guest_memory};
+use crate::workload::wasm::kinds::http::{InstanceSize, Limits, Server, Settings, Slots, guest_memory};
 use crate::workload::wasm::kinds::{GuestKind, Wasi};
 use crate::workload::wasm::limits::{Limits as GuestLimits, usable};
 use crate::workload::wasm::run::{self, Code, Guest};
@@ -35,24 +40,44 @@ impl Application {
             let Target::Component { id, executor } = &trigger.target else {
                 continue;
             };
-            let at = self.members.iter().position(|member| member.id == *id);
-            let Some(GuestKind::Spin(part)) = at.and_then(|at| codes.get(at)).map(|code| &code.kind) else {
-                continue;
-            };
-            let (fits, wanted) = match executor {
-                Executor::Http => (part.http().is_some(), "a handler of wasi:http"),
-                Executor::Wagi { .. } => (part.command().is_some(), "a program with wasi:cli/run"),
-            };
-            if !fits {
-                return Err(SpinError::Handler {
-                    key: trigger.key.clone(),
-                    id: id.clone(),
-                    part: part.clone(),
-                    wanted,
-                });
-            }
+            match executor {
+                Executor::Http => self.enters(codes, &trigger.key, id, "a handler of wasi:http", |part| {
+                    part.http().is_some()
+                }),
+                Executor::Wagi { .. } => self.enters(codes, &trigger.key, id, PROGRAM, is_program),
+            }?;
         }
-        Ok(())
+        for trigger in &self.subscriptions {
+            let wanted = "a handler of messages, fermyon:spin/inbound-redis";
+            self.enters(codes, &trigger.key, &trigger.component, wanted, |part| {
+                part.redis().is_some()
+            })?;
+        }
+        match &self.command {
+            Some(id) => self.enters(codes, "trigger.command[0]", id, PROGRAM, is_program),
+            None => Ok(()),
+        }
+    }
+
+    /// Sees that a component fits the trigger at this key.
+    fn enters(
+        &self,
+        codes: &[Code],
+        key: &str,
+        id: &str,
+        wanted: &'static str,
+        fits: fn(&Part) -> bool,
+    ) -> Result<(), SpinError> {
+        let at = self.members.iter().position(|member| member.id == id);
+        match at.and_then(|at| codes.get(at)).map(|code| &code.kind) {
+            Some(GuestKind::Spin(part)) if !fits(part) => Err(SpinError::Handler {
+                key: key.to_owned(),
+                id: id.to_owned(),
+                part: part.clone(),
+                wanted,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Maps the code of the components. Those that were compiled alike share an engine.
@@ -77,8 +102,8 @@ impl Application {
         let asynchronous = parts.iter().any(|(_, _, part)| part.is_concurrent());
         let wasi = if asynchronous { Wasi::V03 } else { Wasi::V02 };
         let mut limits = run::service_limits(guest, wasi, size)?;
-        // Some are kept for components that others call, so there are two at least.
-        limits.instances = limits.instances.max(2);
+        // Some are kept for components that others call, for messages, and for a program.
+        limits.instances = limits.instances.max(4);
         let mut engines: HashMap<Build, Engine> = HashMap::new();
         let mut components = Vec::new();
         for (file, build, part) in parts {
@@ -101,8 +126,41 @@ impl Application {
     }
 }
 
+/// What executor wagi and command triggers want.
+const PROGRAM: &str = "a program with wasi:cli/run";
+
+fn is_program(part: &Part) -> bool {
+    part.command().is_some()
+}
+
+/// How many instances there may be at once, by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shares {
+    http: u32,
+    messages: u32,
+}
+
+impl Shares {
+    /// Of `all`, at least four. A program that runs once has one for itself.
+    fn new(all: u32, application: &Application) -> Self {
+        let rest = all - u32::from(application.command.is_some());
+        let messages = match (
+            application.triggers.is_empty(),
+            application.subscriptions.is_empty(),
+        ) {
+            (_, true) => 0,
+            (true, false) => rest,
+            (false, false) => (rest / 4).max(1),
+        };
+        Self {
+            http: rest - messages,
+            messages,
+        }
+    }
+}
+
 impl Loaded {
-    /// Serves until a signal asks to stop.
+    /// Runs it until a signal asks to stop, or until its command ends.
     pub fn run(self, guest: Guest) -> wasmtime::Result<()> {
         let Self {
             application,
@@ -112,38 +170,101 @@ impl Loaded {
         let memory = guest.memory_limit.map(usable);
         let guest_limits = GuestLimits::with_share(memory, guest_memory, &guest.options);
         let guest_limits = guest_limits.at_most_each(application.settings.instance_memory);
+        let link = Link::default();
+        let ready = ready(&application, components, &guest_limits, &link)?;
+        let shares = Shares::new(limits.instances, &application);
+        let beside = beside(&application, &ready, shares, &guest)?;
+        // On one CPU as well: the kernel then shares it out, and a component that computes for ever does not keep it.
+        let threads = run::threads(&guest).max(2);
+        if application.triggers.is_empty() {
+            // A program alone is ended by signals as any other.
+            let listens = !application.subscriptions.is_empty();
+            let stop = listens.then(signal::stop_on_signals).transpose()?;
+            confine()?;
+            return beside.run_alone(stop, threads);
+        }
         let settings = Settings {
             address: application.settings.address,
             variable: ADDRESS,
             limits,
-            // On one CPU as well: the kernel then shares it out, and a component that computes for ever does not keep it.
-            threads: run::threads(&guest).max(2),
+            threads,
             access_log: guest.options.access_log,
         };
         let prepared = Prepared {
-            directories: directories(&application)?,
-            application,
-            components,
-            instances: limits.instances,
-            limits: guest_limits,
+            name: &application.name,
+            version: &application.version,
+            triggers: application.triggers,
+            components: &ready,
+            link,
+            instances: shares.http,
+            limits: &guest_limits,
         };
         let server = Server::new(settings, |stopping| http::Site::new(prepared, stopping))?;
-        memory::give_back_stack();
-        run::confine_with_databases(guest_filter::INTERNET)?;
-        escape::attempt_if_asked();
-        server.run()
+        confine()?;
+        server.run_beside(|stopping| beside.run(stopping))
     }
 }
 
-/// The directories of each member, opened once; every instance has a copy of the list.
-fn directories(application: &Application) -> wasmtime::Result<Vec<http::Directories>> {
-    let open = |member: &Member| {
-        let mut opened = WasiCtx::builder();
-        opened.allow_blocking_current_thread(true);
-        let directory = application.directory.as_ref().map(AsFd::as_fd);
-        files::show(&member.mounts, directory, &mut opened)
-            .map_err(|error| error.context(format!("cannot open the files of component `{}`", member.id)))?;
-        Ok(opened.build().filesystem().clone())
+/// Last before any code of a guest's can run.
+fn confine() -> wasmtime::Result<()> {
+    memory::give_back_stack();
+    run::confine_with_databases(guest_filter::INTERNET)?;
+    escape::attempt_if_asked();
+    Ok(())
+}
+
+/// Links the components, in the order of the members.
+fn ready(
+    application: &Application,
+    components: Vec<(Engine, Component, Part)>,
+    limits: &GuestLimits,
+    link: &Link,
+) -> wasmtime::Result<Vec<Arc<Ready>>> {
+    let ready = |(member, (engine, component, part)): (&Member, (Engine, Component, Part))| {
+        let seed = Seed {
+            environment: member.environment.clone(),
+            directories: directories(application, member)?,
+            sockets: member.sockets,
+            grants: Arc::clone(&member.grants),
+            stores: Arc::clone(&application.stores),
+            limits: limits.another(),
+            outbound: Arc::new(HttpOut::new(&member.grants, Arc::clone(link))),
+        };
+        Ok(Arc::new(Ready {
+            linked: part::link(&engine, &component)?.instantiate_pre(&component)?,
+            engine,
+            part,
+            seed: Arc::new(seed),
+        }))
     };
-    application.members.iter().map(open).collect()
+    application.members.iter().zip(components).map(ready).collect()
+}
+
+/// What is not served by HTTP.
+fn beside(
+    application: &Application,
+    components: &[Arc<Ready>],
+    shares: Shares,
+    guest: &Guest,
+) -> wasmtime::Result<Beside> {
+    let by_id = components.iter().map(|it| (it.id().to_owned(), Arc::clone(it)));
+    let by_id: BTreeMap<String, Arc<Ready>> = by_id.collect();
+    let slots = Arc::new(Slots::new(shares.messages));
+    let most = application.stores.call_bytes();
+    let command = application.command.as_ref().and_then(|id| by_id.get(id));
+    let once = command.map(|component| Once::new(Arc::clone(component), guest.args.clone()));
+    Ok(Beside {
+        subscribers: Subscriber::all(&application.subscriptions, &by_id, &slots, most)?,
+        once: once.transpose()?,
+    })
+}
+
+/// The directories of a member, opened once; every instance has a copy of the list.
+fn directories(application: &Application, member: &Member) -> wasmtime::Result<Directories> {
+    let mut opened = WasiCtx::builder();
+    opened.allow_blocking_current_thread(true);
+    let directory = application.directory.as_ref().map(AsFd::as_fd);
+    files::show(&member.mounts, directory, &mut opened)
+        .map_err(|error| error.context(format!("cannot open the files of component `{}`", member.id)))?;
+    Ok(opened.build().filesystem().clone())
 }

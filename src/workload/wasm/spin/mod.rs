@@ -5,7 +5,8 @@
 //! ─────────────────                                       ────────────────────
 //! manifest ── read ──> Application ── accept ──> gate ──> load ──> run
 //!   checks, variables,     │ the code of each                │ listens, opens files
-//!   files, stores          │ component, from the parent      └ http: router ─> component ─> instance
+//!   files, stores          │ component, from the parent      ├ http: router ─> component ─> instance
+//!                                                            └ beside: messages of Redis, a command
 //! ```
 //!
 //! A component is given what the manifest grants it and nothing else of the container: its variables and environment,
@@ -16,15 +17,20 @@
 
 pub mod allowed_hosts;
 mod application;
+mod beside;
 mod componentize;
 mod files;
 pub mod host;
 mod http;
 mod manifest;
 mod part;
+mod program;
 mod read;
+mod redis;
 mod runtime_config;
+mod seed;
 mod settings;
+mod unpack;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,10 +39,12 @@ use std::sync::Arc;
 pub use application::Loaded;
 pub use part::{Part, translate};
 pub use read::read;
+pub use unpack::{UnpackError, Unpacked, unpack};
 
 use self::files::Mount;
 use self::host::{Grants, Stores, StoresError};
 use self::manifest::{HttpTrigger, ManifestError};
+use self::redis::Subscription;
 use self::runtime_config::RuntimeConfigError;
 use self::settings::{SettingError, Settings};
 
@@ -84,6 +92,9 @@ pub struct Application {
     /// Those that triggers name, by id.
     members: Vec<Member>,
     triggers: Vec<HttpTrigger>,
+    subscriptions: Vec<Subscription>,
+    /// The component that runs once, where one does.
+    command: Option<String>,
     stores: Arc<Stores>,
     settings: Settings,
     /// With copies of files, see [`files`].

@@ -7,7 +7,8 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::{p2, p3};
 
-use super::{componentize, host};
+use super::redis::Generation;
+use super::{componentize, host, redis};
 use crate::workload::wasm::compile::{failed, not_taken};
 use crate::workload::wasm::kinds::http::InstanceSize;
 use crate::workload::wasm::kinds::shape::{Export, Import, Shape};
@@ -32,6 +33,8 @@ pub enum Handler {
     Http(Wasi),
     /// `wasi:cli/run`.
     Command(Wasi),
+    /// A handler of messages from Redis.
+    Redis(Generation),
 }
 
 impl Part {
@@ -39,7 +42,7 @@ impl Part {
     pub fn http(&self) -> Option<Wasi> {
         self.handlers.iter().find_map(|handler| match handler {
             Handler::Http(wasi) => Some(*wasi),
-            Handler::Command(_) => None,
+            Handler::Command(_) | Handler::Redis(_) => None,
         })
     }
 
@@ -47,7 +50,15 @@ impl Part {
     pub fn command(&self) -> Option<Wasi> {
         self.handlers.iter().find_map(|handler| match handler {
             Handler::Command(wasi) => Some(*wasi),
-            Handler::Http(_) => None,
+            Handler::Http(_) | Handler::Redis(_) => None,
+        })
+    }
+
+    /// The generation of its handler of messages.
+    pub fn redis(&self) -> Option<Generation> {
+        self.handlers.iter().find_map(|handler| match handler {
+            Handler::Redis(generation) => Some(*generation),
+            Handler::Http(_) | Handler::Command(_) => None,
         })
     }
 
@@ -55,6 +66,7 @@ impl Part {
     pub fn is_concurrent(&self) -> bool {
         self.handlers.iter().any(|handler| match handler {
             Handler::Http(wasi) | Handler::Command(wasi) => *wasi == Wasi::V03,
+            Handler::Redis(generation) => *generation == Generation::V3,
         })
     }
 }
@@ -75,6 +87,7 @@ impl fmt::Display for Handler {
         match self {
             Self::Http(wasi) => write!(f, "a handler of wasi:http {}", wasi.version()),
             Self::Command(wasi) => write!(f, "wasi:cli/run {}", wasi.version()),
+            Self::Redis(generation) => write!(f, "{}", generation.interface()),
         }
     }
 }
@@ -108,7 +121,7 @@ fn handlers(shape: &Shape) -> Result<Vec<Handler>, Refusal> {
         (http::HANDLER_02, Some(Wasi::V02)) => Some(Handler::Http(Wasi::V02)),
         (http::HANDLER_03, Some(Wasi::V03)) => Some(Handler::Http(Wasi::V03)),
         (command::RUN, Some(wasi)) => Some(Handler::Command(wasi)),
-        _ => None,
+        _ => Generation::of(&export.name).map(Handler::Redis),
     };
     let handlers: Vec<Handler> = shape.exports.iter().filter_map(handler).collect();
     if handlers.is_empty() {
@@ -119,7 +132,7 @@ fn handlers(shape: &Shape) -> Result<Vec<Handler>, Refusal> {
         });
         return Err(Refusal::NothingToRun {
             wanted: format!(
-                "neither a handler of `wasi:http`, of WASI 0.2 or 0.3, nor `{}`{hint}",
+                "no handler of `wasi:http`, of WASI 0.2 or 0.3, nor `{}`, nor a handler of messages from Redis{hint}",
                 command::RUN
             ),
             exports: Listing::exports(shape),
@@ -158,6 +171,7 @@ fn check_handler(handler: Handler, linked: InstancePre<Host>) -> wasmtime::Resul
         Handler::Http(wasi) => http::handler(linked, wasi).map(drop),
         Handler::Command(Wasi::V02) => p2::bindings::CommandPre::new(linked).map(drop),
         Handler::Command(Wasi::V03) => p3::bindings::CommandPre::new(linked).map(drop),
+        Handler::Redis(generation) => redis::find(linked.component(), generation).map(drop),
     }
 }
 

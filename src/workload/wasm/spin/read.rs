@@ -11,8 +11,10 @@ use rustix::fs::{FileType, OFlags};
 
 use super::allowed_hosts::{AllowedHosts, INTERNAL};
 use super::files::Collector;
+use super::host::redis::Server;
 use super::host::{Grants, Stores};
-use super::manifest::{self, Component, Manifest, ManifestError};
+use super::manifest::{self, Component, Manifest, ManifestError, RedisTrigger};
+use super::redis::Subscription;
 use super::runtime_config::RuntimeConfig;
 use super::settings::{self, Settings};
 use super::{Application, DIRECTORY, MANIFEST, Member, RUNTIME_CONFIG, SpinError};
@@ -37,7 +39,6 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         let ids = ids.iter().map(String::as_str).collect();
         manifest.retain(&ids).map_err(SpinError::Retain)?;
     }
-    refuse_triggers(&manifest).map_err(SpinError::Manifest)?;
     let values = settings::variables(&manifest, env).map_err(SpinError::Manifest)?;
     let config = match self::text(open, RUNTIME_CONFIG)? {
         Some(text) => RuntimeConfig::parse(&text).map_err(SpinError::RuntimeConfig)?,
@@ -69,6 +70,8 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         name: manifest.name,
         version: manifest.version,
         members,
+        subscriptions: subscriptions(manifest.redis, &values).map_err(SpinError::Manifest)?,
+        command: manifest.commands.into_iter().next(),
         triggers: manifest.http,
         stores: Arc::new(stores),
         settings,
@@ -127,16 +130,32 @@ fn source(open: Open, id: &str, component: &Component) -> Result<Source, SpinErr
     })
 }
 
-fn refuse_triggers(manifest: &Manifest) -> Result<(), ManifestError> {
-    let refuse = |kind: &str| {
-        let reason = "this type of trigger is not run; only `http` is";
-        Err(ManifestError::at(format!("trigger.{kind}"), reason))
+/// The triggers by messages, with their variables filled in.
+fn subscriptions(
+    triggers: Vec<RedisTrigger>,
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<Subscription>, ManifestError> {
+    let subscription = |trigger: RedisTrigger| {
+        let at = |name: &str| format!("{}.{name}", trigger.key);
+        let address = trigger.address.as_ref().ok_or_else(|| {
+            let reason = "is missing, and there is none for all in application.trigger.redis.address";
+            ManifestError::at(at("address"), reason)
+        })?;
+        let address = address.fill(values);
+        // What is wrong is told without the address, which may have a password in it.
+        Server::parse(&address).map_err(|reason| ManifestError::at(at("address"), reason))?;
+        let channel = trigger.channel.fill(values);
+        if channel.is_empty() {
+            return Err(ManifestError::at(at("channel"), "is empty"));
+        }
+        Ok(Subscription {
+            component: trigger.component,
+            key: trigger.key,
+            channel,
+            address,
+        })
     };
-    match manifest {
-        Manifest { redis, .. } if !redis.is_empty() => refuse("redis"),
-        Manifest { commands, .. } if !commands.is_empty() => refuse("command"),
-        _ => Ok(()),
-    }
+    triggers.into_iter().map(subscription).collect()
 }
 
 /// What a component may use, with its variables filled in. `used` are the components that it may call.

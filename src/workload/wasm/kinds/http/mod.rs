@@ -32,12 +32,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use instances::{Handler, Linked, MakeHost, Permits, Slots, handler};
+pub use instances::{Handler, Linked, MakeHost, Permits, Slots, handler, stopped};
 pub use limits::{InstanceSize, Limits, guest_memory};
 pub use one::One;
-pub use server::{Server, Settings};
 #[cfg(feature = "slight")]
-pub use server::{listen, start_runtime};
+pub use server::listen;
+pub use server::{NOTICE, Server, Settings, start_runtime};
 pub use service::{Site, report};
 
 use super::{GuestKind, Refusal, Wasi, wasi};

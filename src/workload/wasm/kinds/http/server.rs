@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connection;
+use super::instances::stopped;
 use super::limits::Limits;
 use super::service::{Service, Site};
 use crate::sys::signal::{self, StopRequest};
@@ -26,7 +28,7 @@ const BACKLOG: i32 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a signal that asks to stop may go unseen, since guests keep every thread.
-const NOTICE: Duration = Duration::from_secs(3);
+pub const NOTICE: Duration = Duration::from_secs(3);
 
 /// How a service is to be run.
 pub struct Settings {
@@ -99,16 +101,33 @@ impl<S: Site> Server<S> {
 
     /// Serves until a signal asks to stop, and returns when nothing is left to be answered.
     pub fn run(self) -> wasmtime::Result<()> {
+        self.run_beside(until_stopped)
+    }
+
+    /// The same with something else that goes on in the same runtime. When that ends, the server stops too; when the
+    /// server is to stop, it is told so and waited for.
+    pub fn run_beside<F: Future<Output = wasmtime::Result<()>>>(
+        self,
+        beside: impl FnOnce(watch::Receiver<bool>) -> F,
+    ) -> wasmtime::Result<()> {
         // Threads inherit how the process is confined, so there are none before.
         let runtime = start_runtime(self.threads)?;
-        let outcome = runtime.block_on(self.serve());
+        let outcome = runtime.block_on(self.serve_beside(beside));
         // The process ends right after; a name lookup that still hangs in a thread must not hold it up.
         runtime.shutdown_background();
         outcome
     }
 
     /// The same in a runtime.
+    #[cfg(feature = "slight")]
     pub async fn serve(self) -> wasmtime::Result<()> {
+        self.serve_beside(until_stopped).await
+    }
+
+    async fn serve_beside<F: Future<Output = wasmtime::Result<()>>>(
+        self,
+        beside: impl FnOnce(watch::Receiver<bool>) -> F,
+    ) -> wasmtime::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let guard = self.stop.guard(NOTICE)?;
         let stop = self.stop.watch()?;
@@ -117,7 +136,19 @@ impl<S: Site> Server<S> {
         let service = Service::new(Arc::clone(&site), &self.limits, self.access_log);
         let service = Arc::new(service);
         let builder = Arc::new(connection::builder());
-        while let Some((permit, stream, client)) = next(&listener, &connections, &stop).await? {
+        let mut beside = pin!(beside(self.stopping.subscribe()));
+        let mut over = None;
+        loop {
+            let accepted = match select(beside.as_mut(), pin!(next(&listener, &connections, &stop))).await {
+                Either::Left((outcome, _)) => {
+                    over = Some(outcome);
+                    None
+                }
+                Either::Right((accepted, _)) => accepted?,
+            };
+            let Some((permit, stream, client)) = accepted else {
+                break;
+            };
             let serve = connection::serve(
                 stream,
                 client,
@@ -138,8 +169,17 @@ impl<S: Site> Server<S> {
         // Each comes back when its connection is over, then when its instance is.
         let _ = connections.acquire_many(self.limits.connections).await?;
         site.ended().await;
-        Ok(())
+        match over {
+            Some(outcome) => outcome,
+            None => beside.await,
+        }
     }
+}
+
+/// What goes on beside a server that is alone.
+async fn until_stopped(stopping: watch::Receiver<bool>) -> wasmtime::Result<()> {
+    stopped(stopping).await;
+    Ok(())
 }
 
 /// Listens, with room for many who wait to be accepted.

@@ -22,7 +22,7 @@ mod mysql;
 mod network;
 mod postgres;
 mod rdbms;
-mod redis;
+pub mod redis;
 mod sqlite;
 mod stream;
 mod variables;

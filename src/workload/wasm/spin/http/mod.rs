@@ -15,7 +15,6 @@ mod headers;
 mod outbound;
 mod printed;
 mod router;
-mod seed;
 mod wagi;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,23 +26,16 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
-use wasmtime::Engine;
-use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::WasiBody;
 
-use self::outbound::HttpOut;
+pub use self::outbound::HttpOut;
 use self::router::{Matched, Router};
-use self::seed::Seed;
 use self::wagi::Wagi;
-use super::Application;
 use super::allowed_hosts::INTERNAL;
 use super::manifest::{Executor, HttpTrigger, Reply, Target, WELL_KNOWN};
-use super::part::{self, Part};
+use super::seed::Ready;
 use crate::workload::wasm::kinds::http::{self as server, Handler, Linked, MakeHost, Permits, Slots};
-use crate::workload::wasm::kinds::wasi::Host;
 use crate::workload::wasm::limits::Limits;
-
-pub use self::seed::Directories;
 
 /// How long a call within the application waits for room.
 const INNER_PATIENCE: Duration = Duration::from_secs(10);
@@ -52,21 +44,24 @@ const INNER_PATIENCE: Duration = Duration::from_secs(10);
 const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What a site is made of.
-pub struct Prepared {
-    pub application: Application,
-    /// In the order of the application's members, as the directories.
-    pub components: Vec<(Engine, Component, Part)>,
-    pub directories: Vec<Directories>,
+pub struct Prepared<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    pub triggers: Vec<HttpTrigger>,
+    /// Those that triggers name, and maybe others.
+    pub components: &'a [Arc<Ready>],
+    /// Where the components' outgoing requests look for the site.
+    pub link: Link,
     /// How many there may be at once, at least two.
     pub instances: u32,
     /// Of all instances together.
-    pub limits: Limits,
+    pub limits: &'a Limits,
 }
 
 /// An application that is served.
 pub struct Site(Arc<App>);
 
-struct App {
+pub struct App {
     /// The answer of `/.well-known/spin/info`.
     info: Bytes,
     router: Router,
@@ -104,23 +99,24 @@ enum Caller {
 }
 
 /// Where outgoing requests find the application, once it is there.
-type Link = Arc<OnceLock<Weak<App>>>;
+pub type Link = Arc<OnceLock<Weak<App>>>;
 
 impl Site {
-    pub fn new(prepared: Prepared, stopping: watch::Receiver<bool>) -> wasmtime::Result<Self> {
+    pub fn new(prepared: Prepared<'_>, stopping: watch::Receiver<bool>) -> wasmtime::Result<Self> {
         let Prepared {
-            application,
+            name,
+            version,
+            triggers,
             components,
-            directories,
+            link,
             instances,
             limits,
         } = prepared;
-        let info = info(&application);
-        let router = Router::new(&application.triggers).map_err(wasmtime::Error::new)?;
-        let chains = application.members.iter().any(|caller| {
-            let allowed = &caller.grants.allowed_hosts;
-            let mut others = application.members.iter();
-            allowed.allows_self() || others.any(|callee| allowed.allows_component(&callee.id))
+        let router = Router::new(&triggers).map_err(wasmtime::Error::new)?;
+        let chains = components.iter().any(|caller| {
+            let allowed = &caller.seed.grants.allowed_hosts;
+            let mut others = components.iter();
+            allowed.allows_self() || others.any(|callee| allowed.allows_component(callee.id()))
         });
         let kept = if chains { (instances / 4).max(1) } else { 0 };
         let outer = Slots::new(instances.saturating_sub(kept).max(1));
@@ -128,34 +124,18 @@ impl Site {
             slots: Slots::new(kept),
             permits: Arc::new(Semaphore::new(kept as usize)),
         });
-        let link: Link = Arc::new(OnceLock::new());
         let common = Common {
-            limits: &limits,
+            limits,
             outer: &outer,
             inner: inner.as_ref(),
             stopping: &stopping,
         };
-        let mut members = Vec::new();
-        let rest = components.into_iter().zip(directories);
-        for (member, ((engine, component, part), directories)) in application.members.into_iter().zip(rest) {
-            let out = HttpOut::new(&member.grants, Arc::clone(&link));
-            let seed = Arc::new(Seed {
-                environment: member.environment,
-                directories,
-                sockets: member.sockets,
-                grants: member.grants,
-                stores: Arc::clone(&application.stores),
-                limits: limits.another(),
-                outbound: Arc::new(out),
-            });
-            let linked = link_component(&engine, &component)?;
-            members.push(common.serve(member.id, &engine, linked, &part, &seed)?);
-        }
+        let members = components.iter().map(|component| common.serve(component));
         let app = Arc::new(App {
-            info,
+            info: info(name, version),
+            members: members.collect::<wasmtime::Result<_>>()?,
             router,
-            triggers: application.triggers,
-            members,
+            triggers,
             outer,
             inner,
         });
@@ -163,10 +143,6 @@ impl Site {
         let _ = link.set(Arc::downgrade(&app));
         Ok(Self(app))
     }
-}
-
-fn link_component(engine: &Engine, component: &Component) -> wasmtime::Result<InstancePre<Host>> {
-    part::link(engine, component)?.instantiate_pre(component)
 }
 
 /// What the components of an application share.
@@ -178,14 +154,14 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    fn serve(
-        &self,
-        id: String,
-        engine: &Engine,
-        linked: InstancePre<Host>,
-        part: &Part,
-        seed: &Arc<Seed>,
-    ) -> wasmtime::Result<Served> {
+    fn serve(&self, component: &Ready) -> wasmtime::Result<Served> {
+        let Ready {
+            engine,
+            linked,
+            part,
+            seed,
+        } = component;
+        let id = component.id().to_owned();
         let http = part.http().map(|wasi| -> wasmtime::Result<Handlers> {
             let handler = |slots: &Slots| -> wasmtime::Result<Handler> {
                 let seed = Arc::clone(seed);
@@ -359,11 +335,10 @@ fn is_internal(host: &str) -> bool {
         .is_some_and(|rest| rest.ends_with('.'))
 }
 
-fn info(application: &Application) -> Bytes {
-    let version = Some(&application.version).filter(|version| !version.is_empty());
-    let mut info = serde_json::json!({ "name": application.name });
-    if let Some(version) = version {
-        info["version"] = version.as_str().into();
+fn info(name: &str, version: &str) -> Bytes {
+    let mut info = serde_json::json!({ "name": name });
+    if !version.is_empty() {
+        info["version"] = version.into();
     }
     Bytes::from(format!("{info:#}"))
 }

@@ -12,13 +12,14 @@ use hyper::{Request, Response, StatusCode};
 use tokio::task::{JoinError, JoinHandle};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{I32Exit, p2, p3};
 use wasmtime_wasi_http::WasiBody;
 
+use super::super::program::Program;
+use super::super::seed::Seed;
 use super::printed::{MAX_BODY, Output, take};
 use super::router::Matched;
-use super::seed::Seed;
 use super::{body, headers};
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::http::{Slots, report};
@@ -28,14 +29,9 @@ use crate::workload::wasm::limits::Limits;
 /// A component that is a program.
 pub struct Wagi {
     engine: Engine,
-    command: Arc<Command>,
+    program: Arc<Program>,
     seed: Arc<Seed>,
     limits: Limits,
-}
-
-enum Command {
-    V02(p2::bindings::CommandPre<Host>),
-    V03(p3::bindings::CommandPre<Host>),
 }
 
 /// What a program is told of a request.
@@ -52,13 +48,9 @@ impl Wagi {
         seed: Arc<Seed>,
         limits: Limits,
     ) -> wasmtime::Result<Self> {
-        let command = match wasi {
-            Wasi::V02 => Command::V02(p2::bindings::CommandPre::new(linked)?),
-            Wasi::V03 => Command::V03(p3::bindings::CommandPre::new(linked)?),
-        };
         Ok(Self {
             engine: engine.clone(),
-            command: Arc::new(command),
+            program: Arc::new(Program::new(linked, wasi)?),
             seed,
             limits,
         })
@@ -85,11 +77,11 @@ impl Wagi {
         let context = Context::Made(Box::new(self.seed.finish(&mut wasi)));
         let mut store = Store::new(&self.engine, self.seed.host_with(context));
         let applied = self.limits.apply(&mut store, Host::limits);
-        let command = Arc::clone(&self.command);
+        let program = Arc::clone(&self.program);
         // In a task of its own: the connection has others to serve meanwhile.
         let task = Running(tokio::spawn(async move {
             applied?;
-            let outcome = run(&mut store, &command).await;
+            let outcome = run(&mut store, &program).await;
             drop(store);
             drop(held);
             drop(slot);
@@ -128,19 +120,8 @@ impl<T> Drop for Running<T> {
     }
 }
 
-async fn run(store: &mut Store<Host>, command: &Command) -> wasmtime::Result<()> {
-    let outcome = match command {
-        Command::V02(pre) => {
-            let command = pre.instantiate_async(&mut *store).await?;
-            command.wasi_cli_run().call_run(store).await
-        }
-        Command::V03(pre) => {
-            let command = pre.instantiate_async(&mut *store).await?;
-            let run = async |accessor: &_| command.wasi_cli_run().call_run(accessor).await;
-            store.run_concurrent(run).await.and_then(|outcome| outcome)
-        }
-    };
-    match outcome {
+async fn run(store: &mut Store<Host>, program: &Program) -> wasmtime::Result<()> {
+    match program.run(store).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(())) => Err(wasmtime::format_err!("the program has failed")),
         Err(error) if matches!(error.downcast_ref::<I32Exit>(), Some(I32Exit(0))) => Ok(()),

@@ -242,6 +242,7 @@ fn redis_trigger(
     let within = |name: &str| format!("{key}.{name}");
     let address = address.map(|address| template(address, &within("address"), variables));
     Ok(RedisTrigger {
+        key: key.to_owned(),
         component,
         channel: template(channel, &within("channel"), variables)?,
         address: address.transpose()?,

@@ -93,6 +93,8 @@ impl Files {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisTrigger {
+    /// Where it is in the manifest.
+    pub key: String,
     pub component: String,
     pub channel: Template,
     pub address: Option<Template>,
@@ -117,6 +119,10 @@ impl Manifest {
         if triggers > MAX_TRIGGERS {
             let reason = format!("there are {triggers}, and at most {MAX_TRIGGERS} are run");
             return Err(ManifestError::at("trigger", reason));
+        }
+        if self.commands.len() > 1 {
+            let reason = format!("there are {}, and one program is run", self.commands.len());
+            return Err(ManifestError::at("trigger.command", reason));
         }
         let used = self.used().len();
         if used > MAX_COMPONENTS {

@@ -13,6 +13,9 @@ use redis::{
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+/// The errors of handlers of messages, of both generations.
+pub use super::bindings::fermyon::spin::redis_types::Error as HandlerErrorV1;
+pub use super::bindings::spin::redis::redis::Error as HandlerErrorV3;
 use super::bounds::{ANSWER_TIME, Bounds, CONNECT_TIME, Permit, Share};
 use super::capped::{Allowance, Capped};
 use super::network::{Unreachable, connect};
@@ -51,6 +54,24 @@ impl Server {
             }),
             _ => Err("must be the address of a host"),
         }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// The same for people, without what is secret in an address.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    pub fn username(&self) -> Option<&str> {
+        self.settings.username()
+    }
+
+    pub fn password(&self) -> Option<&str> {
+        self.settings.password()
     }
 
     /// A connection to it, whoever asks.

@@ -2,18 +2,45 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use super::super::host::{Grants, SpinCtx, Stores};
-use super::outbound::HttpOut;
+use super::host::{Grants, SpinCtx, Stores};
+use super::http::HttpOut;
+use super::part::Part;
 use crate::workload::wasm::kinds::wasi::{Context, Host};
 use crate::workload::wasm::limits::Limits;
 use crate::workload::wasm::stdio;
 
 /// Directories that are open.
 pub type Directories = wasmtime_wasi::filesystem::WasiFilesystemCtx;
+
+/// A component that is linked, and what its instances are made from.
+pub struct Ready {
+    pub engine: Engine,
+    pub linked: InstancePre<Host>,
+    pub part: Part,
+    pub seed: Arc<Seed>,
+}
+
+impl Ready {
+    pub fn id(&self) -> &str {
+        &self.seed.grants.component
+    }
+
+    /// A store for one instance. `change` may add to the surroundings.
+    pub fn store(&self, change: impl FnOnce(&mut WasiCtxBuilder)) -> wasmtime::Result<Store<Host>> {
+        let mut wasi = self.seed.wasi(&[]);
+        change(&mut wasi);
+        let context = Context::Made(Box::new(self.seed.finish(&mut wasi)));
+        let mut store = Store::new(&self.engine, self.seed.host_with(context));
+        self.seed.limits.apply(&mut store, Host::limits)?;
+        Ok(store)
+    }
+}
 
 /// A component's surroundings.
 pub struct Seed {

@@ -1,0 +1,182 @@
+//! A connection that has subscribed to channels. It reads no further than one message, so that what comes faster than it
+//! can be handled waits with the server, which a client that reads ahead would let grow in here.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
+
+use super::reply::{self, Reply};
+use crate::workload::wasm::spin::host::connect;
+use crate::workload::wasm::spin::host::redis::Server;
+
+/// How long a server may take to let us in.
+const GREETING: Duration = Duration::from_secs(10);
+/// Most bytes of an answer that is no message.
+const ANSWER: usize = 64 << 10;
+/// Bytes that are asked for at once.
+const CHUNK: usize = 16 << 10;
+
+/// Without a word for so long, a server is asked whether it is there, and so often again before it counts as lost.
+const SILENCE: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub channel: String,
+    pub payload: Vec<u8>,
+}
+
+pub struct Connection {
+    stream: TcpStream,
+    /// What has come and is not used yet.
+    read: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(server: &Server, channels: Vec<&str>) -> Result<Self, String> {
+        let (host, port) = server.address();
+        let stream = connect(host, port).await?;
+        keep_alive(&stream).map_err(|error| error.to_string())?;
+        let mut connection = Self {
+            stream,
+            read: Vec::new(),
+        };
+        let greeting = connection.greet(server, channels);
+        let greeted = tokio::time::timeout(GREETING, greeting).await;
+        let failed = |reason: String| format!("redis://{}: {reason}", server.name());
+        greeted
+            .map_err(|_| failed("the server does not answer".to_owned()))?
+            .map_err(failed)?;
+        Ok(connection)
+    }
+
+    async fn greet(&mut self, server: &Server, channels: Vec<&str>) -> Result<(), String> {
+        if let Some(password) = server.password() {
+            let mut command = vec!["AUTH"];
+            command.extend(server.username());
+            command.push(password);
+            self.write(&command).await?;
+            match self.reply(ANSWER).await? {
+                Reply::Status(_) => {}
+                other => return Err(refusal("AUTH", &other)),
+            }
+        }
+        let count = channels.len();
+        let mut command = vec!["SUBSCRIBE"];
+        command.extend(channels);
+        self.write(&command).await?;
+        let mut subscribed = 0;
+        while subscribed < count {
+            match self.reply(ANSWER).await? {
+                Reply::List(parts) if parts.first() == Some(&Reply::Bytes(b"subscribe".to_vec())) => {
+                    subscribed += 1;
+                }
+                // What was published before all channels are there.
+                Reply::List(_) => {}
+                other => return Err(refusal("SUBSCRIBE", &other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message, of at most so many bytes; larger ones are an error, as is the end of the connection.
+    pub async fn next(&mut self, most: usize) -> Result<Message, String> {
+        loop {
+            if let Some(message) = message(self.reply(most).await?) {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// What is lost when this is dropped midway is nothing: what was read stays.
+    async fn reply(&mut self, most: usize) -> Result<Reply, String> {
+        loop {
+            if let Some((reply, used)) = reply::parse(&self.read, most)? {
+                self.read.drain(..used);
+                // A large message must not be paid for by all that come after.
+                self.read.shrink_to(CHUNK);
+                return Ok(reply);
+            }
+            self.stream.readable().await.map_err(|error| error.to_string())?;
+            self.read.reserve(CHUNK);
+            match self.stream.try_read_buf(&mut self.read) {
+                Ok(0) => return Err("the server has closed it".to_owned()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    async fn write(&mut self, command: &[&str]) -> Result<(), String> {
+        let bytes = reply::command(command);
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            self.stream.writable().await.map_err(|error| error.to_string())?;
+            match self.stream.try_write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A subscriber only listens, and would not notice a server that is gone without a word.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SILENCE)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    Ok(())
+}
+
+fn refusal(command: &str, reply: &Reply) -> String {
+    match reply {
+        Reply::Error(text) => format!("the server refuses {command}: {text}"),
+        _ => format!("the server answers {command} with what is no answer to it"),
+    }
+}
+
+/// The message that an answer is, where it is one.
+fn message(reply: Reply) -> Option<Message> {
+    let Reply::List(parts) = reply else { return None };
+    let [Reply::Bytes(kind), Reply::Bytes(channel), Reply::Bytes(payload)] =
+        <[Reply; 3]>::try_from(parts).ok()?
+    else {
+        return None;
+    };
+    (kind == b"message").then(|| Message {
+        channel: String::from_utf8_lossy(&channel).into_owned(),
+        payload,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_told_from_other_answers() {
+        let bytes = |text: &str| Reply::Bytes(text.as_bytes().to_vec());
+        let list = |parts: &[&str]| Reply::List(parts.iter().map(|part| bytes(part)).collect());
+        let expected = Message {
+            channel: "c".to_owned(),
+            payload: b"p".to_vec(),
+        };
+        assert_eq!(message(list(&["message", "c", "p"])), Some(expected));
+        for other in [
+            list(&["pmessage", "c", "p"]),
+            list(&["message", "c"]),
+            Reply::List(vec![bytes("subscribe"), bytes("c"), Reply::Number(1)]),
+            Reply::Nil,
+        ] {
+            assert_eq!(message(other), None);
+        }
+    }
+}
