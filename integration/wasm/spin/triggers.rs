@@ -4,8 +4,9 @@ use std::process::{Child, Stdio};
 
 use super::*;
 use crate::harness::bundle::set_namespace;
-use crate::harness::facts::{Need, find_program};
+use crate::harness::facts::Need;
 use crate::harness::holder::Holder;
+use crate::harness::installed::find_program;
 use crate::harness::network::exchange;
 
 pub fn tests() -> Vec<Test> {
