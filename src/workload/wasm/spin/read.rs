@@ -65,7 +65,6 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
             mounts: collector.collect(id, component).map_err(SpinError::Manifest)?,
         });
     }
-    drop(collector);
     let application = Application {
         name: manifest.name,
         version: manifest.version,

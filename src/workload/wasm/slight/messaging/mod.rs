@@ -17,6 +17,10 @@ use crate::workload::wasm::kinds::shape::printable;
 use crate::workload::wasm::legacy_abi::{Call, Failure, Value};
 
 /// What passes messages on.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an application has a few, each behind a pointer"
+)]
 pub enum Broker {
     Filesystem(filesystem::Topics),
     Nats(nats::Server),
@@ -109,7 +113,9 @@ fn open(
 }
 
 pub fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    let kinds: [(&str, fn(Arc<Broker>) -> Handle); 2] = [
+    /// What a guest is given for a broker.
+    type Kind = fn(Arc<Broker>) -> Handle;
+    let kinds: [(&str, Kind); 2] = [
         ("pub::open", Handle::Publisher),
         ("sub::open", Handle::Subscriber),
     ];

@@ -4,11 +4,11 @@
 use wasmtime::AsContextMut;
 use wasmtime::component::{FutureReader, Lift, Lower, StreamReader};
 
+/// A stream, and how it ended.
+type Given<T, E> = (StreamReader<T>, FutureReader<Result<(), E>>);
+
 /// The stream of what there is, and the future of the error that there was.
-pub fn of<S, T, E>(
-    mut store: S,
-    outcome: Result<Vec<T>, E>,
-) -> wasmtime::Result<(StreamReader<T>, FutureReader<Result<(), E>>)>
+pub fn of<S, T, E>(mut store: S, outcome: Result<Vec<T>, E>) -> wasmtime::Result<Given<T, E>>
 where
     S: AsContextMut,
     T: Lift + Lower + Unpin + Send + Sync + 'static,

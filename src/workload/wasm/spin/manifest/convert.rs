@@ -314,8 +314,11 @@ fn version_1(text: &str) -> Result<Manifest> {
     }
 }
 
-/// A manifest of version 1 without its triggers; and those, with component and key.
-fn common_1<S, T>(raw: raw::V1<S, T>) -> Result<(Manifest, Vec<(String, String, T)>)> {
+/// A trigger of version 1, with its component and its key.
+type Trigger1<T> = (String, String, T);
+
+/// A manifest of version 1 without its triggers; and those.
+fn common_1<S, T>(raw: raw::V1<S, T>) -> Result<(Manifest, Vec<Trigger1<T>>)> {
     let variables = variables_of(raw.variables)?;
     let (mut components, mut triggers) = (BTreeMap::new(), Vec::new());
     for raw in raw.component {

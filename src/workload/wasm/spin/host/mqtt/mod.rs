@@ -30,6 +30,7 @@ pub enum Error {
 }
 
 /// How surely a message is to arrive.
+#[expect(clippy::enum_variant_names, reason = "the names of MQTT and of the interface")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surety {
     AtMostOnce,

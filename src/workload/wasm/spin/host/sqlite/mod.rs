@@ -319,7 +319,7 @@ fn execute(
     let prepared = connection.prepare_cached(statement);
     watch.preparing(false);
     let mut statement = prepared?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut bytes: usize = columns.iter().map(String::len).sum();
     let mut found = statement.query(rusqlite::params_from_iter(parameters))?;
     let mut rows = Vec::new();
