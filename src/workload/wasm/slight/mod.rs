@@ -15,11 +15,11 @@
 //!
 //! | capability | behind it |
 //! |---|---|
-//! | `http` | a server, one and the same as for wasi:http ([`http`]) |
-//! | `http-client` | HTTP/1.1 with TLS ([`http_client`]) |
-//! | `keyvalue` (`kv`) | `filesystem`: files in a directory; `redis` ([`keyvalue`]) |
-//! | `messaging` (`mq`) | `filesystem`, `nats`, `mosquitto`: any broker of MQTT ([`messaging`]) |
-//! | `configs` | `envvars`: the container's environment ([`configs`]) |
+//! | `http` | a server, one and the same as for wasi:http |
+//! | `http-client` | HTTP/1.1 with TLS |
+//! | `keyvalue` (`kv`) | `filesystem`: files in a directory; `redis` |
+//! | `messaging` (`mq`) | `filesystem`, `nats`, `mosquitto`: any broker of MQTT |
+//! | `configs` | `envvars`: the container's environment |
 
 mod application;
 mod configs;
