@@ -146,8 +146,8 @@ fn page_faults_of_state(case: &Case) {
     let container = case.container(&["sleep", "100"]);
     container.create();
     let faults = page_faults(case, &["state", &container.id]);
-    // 20 more since Spin and SpiderLightning: the program is half as large again, and what is needed lies further apart.
-    bounded("state", faults, 340);
+    // 50 more since Spin and SpiderLightning: the program is half as large again, and what is needed lies further apart.
+    bounded("state", faults, 385);
 }
 
 /// Of the command and all whom it has waited for.
