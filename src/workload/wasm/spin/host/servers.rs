@@ -154,6 +154,9 @@ pub fn postgres() -> Option<Server> {
         "listen_addresses=127.0.0.1",
         "-c",
         "unix_socket_directories=",
+        // It is killed at the end, and would leave its segments in /dev/shm.
+        "-c",
+        "dynamic_shared_memory_type=mmap",
         "-p",
     ]);
     command.arg(port.to_string()).arg("-D").arg(&data);
