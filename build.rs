@@ -10,8 +10,13 @@ fn main() {
     // src/sys/entry.rs says why; elsewhere the C library's entry is the first.
     let is = |variable, value: &str| std::env::var(variable).as_deref() == Ok(value);
     let linux = is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_OS", "linux");
+    println!("cargo::rustc-check-cfg=cfg(known_libc)");
     if linux && has_fixed_address() {
         println!("cargo::rustc-link-arg-bin=wrun=-Wl,--entry=wrun_entry");
+        let host = std::env::var("HOST");
+        if is("TARGET", "x86_64-unknown-linux-gnu") && host == std::env::var("TARGET") && libc_is_known() {
+            println!("cargo::rustc-cfg=known_libc");
+        }
     }
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let rust = Command::new(rustc)
@@ -39,6 +44,19 @@ fn has_fixed_address() -> bool {
         .filter_map(|flag| flag.split_once("relocation-model="))
         .next_back();
     model.is_some_and(|(_, model)| model == "static")
+}
+
+/// Whether src/sys/start.rs knows how the C library starts: by the version that its headers tell, which come in one package
+/// with what is linked.
+fn libc_is_known() -> bool {
+    let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let output = Command::new(cc)
+        .args(["-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"])
+        .output();
+    let Ok(output) = output else { return false };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let is_defined = |line: &str| text.lines().any(|one| one == line);
+    is_defined("#define __GLIBC__ 2") && is_defined("#define __GLIBC_MINOR__ 36")
 }
 
 /// The version of a package in Cargo.lock.

@@ -54,7 +54,7 @@ mod x86_64 {
     const MOUNT_ATTR_RDONLY: u64 = 1;
 
     /// Where `build.rs` tells the linker that the program begins. Hands the stack that the kernel made to
-    /// [`protect`], and then, untouched, to the C library's own entry.
+    /// [`protect`], to [`start`], and, where that returns, untouched to the C library's own entry.
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     unsafe extern "C" fn wrun_entry() {
@@ -66,12 +66,29 @@ mod x86_64 {
             "mov rdi, rsp",
             "and rsp, -16",
             "call {protect}",
+            "mov rdi, rbx",
+            "lea rsi, [rip + main]",
+            "call {start}",
             "mov rsp, rbx",
             "mov rdx, rbp",
             "jmp _start",
             protect = sym protect,
+            start = sym start,
         )
     }
+
+    /// As `sys::start`, where the C library is the one that this knows.
+    ///
+    /// # Safety
+    /// Its.
+    #[cfg(known_libc)]
+    unsafe extern "C" fn start(stack: *const usize, main: crate::sys::start::Main) {
+        // SAFETY: as the caller says.
+        unsafe { crate::sys::start::start(stack, main) }
+    }
+
+    #[cfg(not(known_libc))]
+    extern "C" fn start(_: *const usize, _: usize) {}
 
     /// Executes the clone, or returns where that is not wanted or not possible.
     ///

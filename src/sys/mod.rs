@@ -27,6 +27,8 @@ pub mod regex;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
+#[cfg(known_libc)]
+pub mod start;
 pub mod stdin;
 pub mod timer;
 pub mod title;
