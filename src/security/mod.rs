@@ -59,6 +59,7 @@ pub mod seccomp;
 pub mod seccomp_cache;
 mod seccomp_enosys;
 pub mod seccomp_names;
+mod seccomp_short;
 pub mod user;
 
 pub use capabilities::Ungranted;

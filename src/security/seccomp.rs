@@ -15,6 +15,7 @@ use rustix::fs::MemfdFlags;
 use super::SecurityError;
 use super::seccomp_enosys::{Highest, stub};
 use super::seccomp_names::{ARCHITECTURES, AUDIT_X86_64, Architecture};
+use super::seccomp_short::shorten;
 use crate::plan::seccomp::{Action, Condition, Operator, Rule, Seccomp};
 use crate::sys::seccomp::{INSTRUCTION_SIZE, MAX_INSTRUCTIONS, knows_flags, set_filter};
 
@@ -82,6 +83,9 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program, SecurityError> {
 
     let mut instructions = enosys_stub(seccomp, &architectures);
     export(&filter, &mut instructions)?;
+    if let Some(shorter) = shorten(&instructions) {
+        instructions = shorter;
+    }
     let count = instructions.len() / INSTRUCTION_SIZE;
     if count > MAX_INSTRUCTIONS {
         return Err(SecurityError::SeccompTooLong(count));

@@ -25,11 +25,11 @@ use crate::plan::seccomp::{Action, Seccomp};
 use crate::sys::seccomp::{INSTRUCTION_SIZE, MAX_INSTRUCTIONS};
 
 /// Raised whenever the same plan would be translated to another program.
-const TRANSLATION: u32 = 1;
+const TRANSLATION: u32 = 2;
 const MAGIC: [u8; 8] = *b"wrunbpf1";
 const DIGEST_SIZE: usize = 32;
 const HEADER_SIZE: usize = MAGIC.len() + DIGEST_SIZE;
-/// Beyond so many entries the oldest goes. At 5 to 33 kB each they stay under 8.5 MB.
+/// Beyond so many entries the oldest goes. At 2 to 33 kB each they stay under 8.5 MB.
 const MAX_ENTRIES: usize = 256;
 
 /// As [`super::seccomp::compile`], by way of the cache below `directory` where one is given; it is made where

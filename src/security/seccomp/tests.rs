@@ -124,11 +124,16 @@ fn run(program: &Program, name: &str, args: [u64; 2]) -> u32 {
 fn run_number(program: &Program, number: u32, args: [u64; 2]) -> u32 {
     let native = ScmpArch::native();
     let audit = ARCHITECTURES.iter().find(|one| one.scmp == native).unwrap().audit;
+    answer(&program.instructions, audit, number, args)
+}
+
+/// What the instructions answer to a call on the architecture `audit`.
+pub fn answer(instructions: &[u8], audit: u32, number: u32, args: [u64; 2]) -> u32 {
     let mut data = [number.to_ne_bytes(), audit.to_ne_bytes(), [0; 4], [0; 4]].concat();
     data.extend(args.iter().chain(&[0; 4]).flat_map(|arg| arg.to_ne_bytes()));
     let (mut at, mut value) = (0, 0_u32);
     loop {
-        let one = &program.instructions[at * 8..at * 8 + 8];
+        let one = &instructions[at * 8..at * 8 + 8];
         let operand = u32::from_ne_bytes([one[4], one[5], one[6], one[7]]);
         let jump = |condition: bool| usize::from(if condition { one[2] } else { one[3] });
         at += 1;
