@@ -95,92 +95,109 @@ pub(super) fn is_initial_user_namespace(uid_map: &str) -> bool {
     numbers == ["0", "0", "4294967295"]
 }
 
-/// The filter: for each exception a block that falls through to the next where it does not match, then the
-/// default. The context is `struct bpf_cgroup_dev_ctx`: access and type in one word, major, minor.
+/// How many exceptions share the instruction that ends the program for them: a jump reaches 32,767 instructions.
+const EXCEPTIONS_TOGETHER: usize = 1000;
+
+/// Registers of the program; 0 is the verdict.
+const SCRATCH: bpf::Register = 1;
+const KIND: bpf::Register = 2;
+const ACCESS: bpf::Register = 3;
+const MAJOR: bpf::Register = 4;
+const MINOR: bpf::Register = 5;
+
+/// The filter: the exceptions by type and major number, then the default. The fewer instructions, and the fewer ways
+/// through them, the sooner has the kernel verified it, at each start of a container. The context is `struct
+/// bpf_cgroup_dev_ctx`: access and type in one word, major, minor.
 fn program(policy: &DevicePolicy) -> Vec<Instruction> {
     let mut program = vec![
-        Instruction::load_word(2, 1, 0),
-        Instruction::and(2, 0xffff), // 2: type
-        Instruction::load_word(3, 1, 0),
-        Instruction::shift_right(3, 16), // 3: access
-        Instruction::load_word(4, 1, 4), // 4: major
-        Instruction::load_word(5, 1, 8), // 5: minor; 1 is free from here on
+        Instruction::load_word(KIND, 1, 0),
+        Instruction::and(KIND, 0xffff),
+        Instruction::load_word(ACCESS, 1, 0),
+        Instruction::shift_right(ACCESS, 16),
+        Instruction::load_word(MAJOR, 1, 4),
+        Instruction::load_word(MINOR, 1, 8), // 1 is free from here on
+        Instruction::set(0, i32::from(!policy.default_allow)),
     ];
-    for exception in &policy.exceptions {
-        push_exception(&mut program, exception, !policy.default_allow);
+    for block in [false, true] {
+        let mut exceptions: Vec<DeviceException> = policy.exceptions.clone();
+        exceptions.retain(|exception| exception.block == block);
+        exceptions.sort_by_key(|exception| exception.major);
+        for some in exceptions.chunks(EXCEPTIONS_TOGETHER) {
+            let together = Together::of(some, block, !policy.default_allow);
+            program.extend(together.0);
+        }
     }
     program.push(Instruction::set(0, i32::from(policy.default_allow)));
     program.push(Instruction::exit());
     program
 }
 
-fn push_exception(program: &mut Vec<Instruction>, exception: &DeviceException, allow: bool) {
-    let bit = |set: bool, bit: i32| if set { bit } else { 0 };
-    let access = bit(exception.read, ACCESS_READ)
-        | bit(exception.write, ACCESS_WRITE)
-        | bit(exception.mknod, ACCESS_MKNOD);
-    let kind = if exception.block {
-        DEVICE_BLOCK
-    } else {
-        DEVICE_CHARACTER
-    };
-    // Conditions are collected first, since each skips to the end of a block whose length they make up.
-    let mut conditions: Vec<Condition> = vec![Condition::Is(2, kind)];
-    if access != ACCESS_ALL {
-        conditions.push(if allow {
-            Condition::Within(access)
-        } else {
-            Condition::Meets(access)
-        });
-    }
-    // Numbers past i32 belong to no device (12 bits of major, 20 of minor), and match none here.
-    conditions.extend(exception.major.map(|major| Condition::Is(4, major.cast_signed())));
-    conditions.extend(exception.minor.map(|minor| Condition::Is(5, minor.cast_signed())));
-    let verdict = [Instruction::set(0, i32::from(allow)), Instruction::exit()];
-    let mut left = conditions.iter().map(Condition::length).sum::<i16>() + 2;
-    for condition in conditions {
-        left -= condition.length();
-        condition.push(program, left);
-    }
-    program.extend(verdict);
-}
+/// The instructions for some exceptions of one type, in the order of their major numbers: the program ends in them where
+/// one matches.
+struct Together(Vec<Instruction>);
 
-/// What must hold for an exception; where it does not, the rest of the block is skipped.
-enum Condition {
-    /// The register has the value.
-    Is(bpf::Register, i32),
-    /// No access is asked for but this.
-    Within(i32),
-    /// Some of this access is asked for.
-    Meets(i32),
-}
-
-impl Condition {
-    const fn length(&self) -> i16 {
-        match self {
-            Self::Is(..) => 1,
-            Self::Within(_) | Self::Meets(_) => 3,
-        }
-    }
-
-    /// `skip`: how many instructions of the block follow this condition.
-    fn push(&self, program: &mut Vec<Instruction>, skip: i16) {
-        match *self {
-            Self::Is(register, value) => {
-                program.push(Instruction::skip_if_not_equal(register, value, skip));
+impl Together {
+    fn of(exceptions: &[DeviceException], block: bool, allow: bool) -> Self {
+        let kind = if block { DEVICE_BLOCK } else { DEVICE_CHARACTER };
+        let mut body = Self(Vec::new());
+        // Jumps to the end.
+        let mut matches = Vec::new();
+        for same in exceptions.chunk_by(|one, other| one.major == other.major) {
+            let mut items = Self(Vec::new());
+            // Numbers past i32 belong to no device (12 bits of major, 20 of minor), and match none here.
+            let major = same[0].major.map(u32::cast_signed);
+            let always = major.map_or((KIND, kind), |major| (MAJOR, major));
+            let begin = body.0.len() + usize::from(major.is_some());
+            for exception in same {
+                items.exception(exception, allow, always);
+                matches.push(begin + items.0.len() - 1);
             }
-            Self::Within(access) => program.extend([
-                Instruction::copy(1, 3),
-                Instruction::and(1, access),
-                Instruction::skip_if_differ(1, 3, skip),
-            ]),
-            Self::Meets(access) => program.extend([
-                Instruction::copy(1, 3),
-                Instruction::and(1, access),
-                Instruction::skip_if_equal(1, 0, skip),
-            ]),
+            if let Some(major) = major {
+                let over = distance(items.0.len());
+                body.0.push(Instruction::skip_if_not_equal(MAJOR, major, over));
+            }
+            body.0.extend(items.0);
+        }
+        for at in matches {
+            body.0[at].offset = distance(body.0.len() - at);
+        }
+        body.0.extend([Instruction::skip(1), Instruction::exit()]);
+        let over = Instruction::skip_if_not_equal(KIND, kind, distance(body.0.len()));
+        body.0.insert(0, over);
+        body
+    }
+
+    /// Type and major number are the exception's. The last instruction is the one that jumps where all else is too.
+    fn exception(&mut self, exception: &DeviceException, allow: bool, always: (bpf::Register, i32)) {
+        let bit = |set: bool, bit: i32| if set { bit } else { 0 };
+        let access = bit(exception.read, ACCESS_READ)
+            | bit(exception.write, ACCESS_WRITE)
+            | bit(exception.mknod, ACCESS_MKNOD);
+        let minor = exception.minor.map(u32::cast_signed);
+        if access != ACCESS_ALL {
+            self.0.push(Instruction::copy(SCRATCH, ACCESS));
+            self.0.push(Instruction::and(SCRATCH, access));
+            self.0.push(match (allow, minor) {
+                // No access is asked for but this.
+                (true, None) => Instruction::skip_if_same(SCRATCH, ACCESS, 0),
+                (true, Some(_)) => Instruction::skip_if_differ(SCRATCH, ACCESS, 1),
+                // Some of this access is asked for.
+                (false, None) => Instruction::skip_if_not_equal(SCRATCH, 0, 0),
+                (false, Some(_)) => Instruction::skip_if_equal(SCRATCH, 0, 1),
+            });
+        }
+        match minor {
+            Some(minor) => self.0.push(Instruction::skip_if_equal(MINOR, minor, 0)),
+            // The kernel refuses instructions that nothing leads to, so this jump has a condition too.
+            None if access == ACCESS_ALL => self.0.push(Instruction::skip_if_equal(always.0, always.1, 0)),
+            None => {}
         }
     }
+}
+
+/// Of a jump over so many instructions.
+fn distance(instructions: usize) -> i16 {
+    i16::try_from(instructions).expect("there are five at most for each of a thousand exceptions")
 }
 
 #[cfg(test)]
@@ -191,7 +208,7 @@ mod tests {
     fn run(program: &[Instruction], context: [u32; 3]) -> u64 {
         let mut registers = [0_u64; 11];
         let mut at = 0_usize;
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             let instruction = program[at];
             let (to, from) = (
                 usize::from(instruction.destination()),
@@ -209,7 +226,9 @@ mod tests {
                 0x74 => registers[to] = (registers[to] & 0xffff_ffff) >> word,
                 0xb4 => registers[to] = word,
                 0xbc => registers[to] = registers[from] & 0xffff_ffff,
+                0x05 => jump = true,
                 0x15 => jump = registers[to] == immediate,
+                0x1d => jump = registers[to] == registers[from],
                 0x55 => jump = registers[to] != immediate,
                 0x5d => jump = registers[to] != registers[from],
                 0x95 => return registers[0],
@@ -287,6 +306,72 @@ mod tests {
         assert!(!asks(&program, 'b', 8, 3, "rw"));
         assert!(!asks(&program, 'c', 1, 1, "r"));
         assert!(asks(&program, 'c', 1, 2, "rw"));
+    }
+
+    /// Of random exceptions, among them such as lie within others.
+    #[test]
+    fn the_program_says_what_the_exceptions_say() {
+        let mut seed = 1_u32;
+        let mut random = |below: u32| {
+            seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12345);
+            (seed >> 16) % below
+        };
+        let accesses = ["r", "w", "m", "rw", "rm", "wm", "rwm"];
+        for round in 0..300 {
+            let mut number = |below: u32| Some(random(below)).filter(|number| *number > 0);
+            let exceptions: Vec<DeviceException> = (0..round % 12)
+                .map(|_| {
+                    let kind = number(3).map_or('b', |_| 'c');
+                    let access = accesses[number(7).unwrap_or_default() as usize];
+                    exception(kind, number(4), number(4), access)
+                })
+                .collect();
+            let default_allow = round % 2 == 0;
+            let program = program(&DevicePolicy {
+                default_allow,
+                exceptions: exceptions.clone(),
+            });
+            for (kind, block) in [('b', true), ('c', false)] {
+                for (major, minor) in (0..5).flat_map(|major| (0..5).map(move |minor| (major, minor))) {
+                    for access in accesses {
+                        let excepted = exceptions.iter().any(|one| {
+                            let has = |letter| match letter {
+                                'r' => one.read,
+                                'w' => one.write,
+                                _ => one.mknod,
+                            };
+                            let access = if default_allow {
+                                access.chars().any(has)
+                            } else {
+                                access.chars().all(has)
+                            };
+                            let is = |own: Option<u32>, asked| own.is_none_or(|own| own == asked);
+                            one.block == block && is(one.major, major) && is(one.minor, minor) && access
+                        });
+                        assert_eq!(
+                            asks(&program, kind, major, minor, access),
+                            excepted != default_allow,
+                            "{kind} {major}:{minor} {access} of {default_allow} but {exceptions:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// The kernel takes jumps of so many instructions alone.
+    #[test]
+    fn many_exceptions_are_in_reach() {
+        let minors = 0..20_000;
+        let exceptions = minors
+            .map(|minor| exception('c', Some(7), Some(minor), "r"))
+            .collect();
+        let program = program(&DevicePolicy {
+            default_allow: false,
+            exceptions,
+        });
+        assert!(asks(&program, 'c', 7, 0, "r") && !asks(&program, 'c', 7, 0, "w"));
+        assert!(asks(&program, 'c', 7, 999, "r") && !asks(&program, 'c', 7, 20_000, "r"));
     }
 
     #[test]

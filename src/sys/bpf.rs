@@ -23,7 +23,9 @@ const ALU_AND_K: u8 = 0x54;
 const ALU_RSH_K: u8 = 0x74;
 const ALU_MOV_K: u8 = 0xb4;
 const ALU_MOV_X: u8 = 0xbc;
+const JMP_JA: u8 = 0x05;
 const JMP_JEQ_K: u8 = 0x15;
+const JMP_JEQ_X: u8 = 0x1d;
 const JMP_JNE_K: u8 = 0x55;
 const JMP_JNE_X: u8 = 0x5d;
 const JMP_EXIT: u8 = 0x95;
@@ -85,6 +87,11 @@ impl Instruction {
         Self::new(ALU_MOV_X, destination, source, 0, 0)
     }
 
+    /// Skips `offset` instructions.
+    pub const fn skip(offset: i16) -> Self {
+        Self::new(JMP_JA, 0, 0, offset, 0)
+    }
+
     /// Skips `offset` instructions where the register (64 bits) is the immediate, which is sign-extended.
     pub const fn skip_if_equal(register: Register, immediate: i32, offset: i16) -> Self {
         Self::new(JMP_JEQ_K, register, 0, offset, immediate)
@@ -93,6 +100,11 @@ impl Instruction {
     /// Skips `offset` instructions where the register (64 bits) is not the immediate, which is sign-extended.
     pub const fn skip_if_not_equal(register: Register, immediate: i32, offset: i16) -> Self {
         Self::new(JMP_JNE_K, register, 0, offset, immediate)
+    }
+
+    /// Skips `offset` instructions where two registers are the same.
+    pub const fn skip_if_same(register: Register, other: Register, offset: i16) -> Self {
+        Self::new(JMP_JEQ_X, register, other, offset, 0)
     }
 
     /// Skips `offset` instructions where two registers differ.
