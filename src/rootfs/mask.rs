@@ -74,7 +74,8 @@ pub fn mask_all(
     Ok(())
 }
 
-/// What hides paths: made once, cloned for each.
+/// What hides paths: made once, and cloned for each but the first, which it hides itself. One that is mounted nowhere at the
+/// end would have to be taken apart, for which the kernel waits until no processor looks at mounts any more.
 #[derive(Default)]
 struct Covers {
     null: Option<OwnedFd>,
@@ -88,13 +89,14 @@ impl Covers {
         } else {
             (&mut self.null, &host_null)
         };
-        let cover = match slot.take() {
-            Some(cover) => cover,
-            None => make()?,
-        };
-        let clone = clone_at(cover.as_fd())?;
-        *slot = Some(cover);
-        Ok(clone)
+        match slot {
+            Some(first) => clone_at(first.as_fd()),
+            None => {
+                let first = make()?;
+                *slot = Some(first.try_clone()?);
+                Ok(first)
+            }
+        }
     }
 }
 
