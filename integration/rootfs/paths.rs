@@ -19,6 +19,9 @@ pub fn tests() -> Vec<Test> {
         test!(cgroup_mount_on_v2_in_the_host_s_namespace)
             .covers(&["mounts.{type,options}"])
             .unified(),
+        test!(cgroup_mount_of_the_host_s_gets_none_of_its_mounts)
+            .unified()
+            .wrun_only("runc's is a slave of the host's"),
         test!(cgroup_mount_on_v2_without_a_cgroup)
             .unified()
             .wrun_only("it is an option of crun's, which shows the tree from its root"),
@@ -179,6 +182,22 @@ fn cgroup_mount_on_v2_in_the_host_s_namespace(case: &Case) {
             .starts_with("cgroup"),
         "{output}"
     );
+}
+
+/// What is shown of a mount that the host shares with others is shared with nobody, nor a slave of it.
+fn cgroup_mount_of_the_host_s_gets_none_of_its_mounts(case: &Case) {
+    let container = case.script_with("cat /proc/self/mountinfo", with_cgroup_mount);
+    let bundle = container.bundle();
+    let shared = [
+        "sh",
+        "-c",
+        "mount --make-shared /sys/fs/cgroup && exec \"$@\"",
+        "x",
+    ];
+    let run = ["run", "--bundle", &bundle, &container.id];
+    let output = case.finish(case.command_under(&shared, &run)).ok();
+    let mount = mount_at(&output.stdout, "/sys/fs/cgroup");
+    assert_eq!(mount.optional, Vec::<String>::new(), "{output}");
 }
 
 /// The caller's own is shown, to be looked at only, and not the host's tree, whatever the mount's options say.

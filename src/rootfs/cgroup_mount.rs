@@ -15,7 +15,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use super::mount::{ROOT_IS_NO_PLACE, is_root, set_attributes};
 use super::{CgroupView, RootfsError, move_to, open_tree, resolve, set_propagation};
 use crate::plan::cgroup::CgroupMode;
-use crate::plan::mounts::{Attributes, Mount};
+use crate::plan::mounts::{Attributes, Mount, PropagationKind};
 use crate::sys::mountinfo;
 
 /// Where the host has its cgroups.
@@ -242,8 +242,11 @@ fn host_trees() -> io::Result<Vec<HostTree>> {
     Ok(trees)
 }
 
+/// Nothing that is mounted below it on the host later comes into the container.
 fn clone_directory(path: &Path) -> io::Result<OwnedFd> {
-    open_tree(path, OpenTreeFlags::OPEN_TREE_CLONE)
+    let clone = open_tree(path, OpenTreeFlags::OPEN_TREE_CLONE)?;
+    set_propagation(clone.as_fd(), PropagationKind::Private, false)?;
+    Ok(clone)
 }
 
 fn new_instance(fstype: &str, options: &[&str]) -> io::Result<OwnedFd> {
