@@ -123,6 +123,7 @@ impl Creating<'_> {
             warn: self.making.context.warn,
         };
         let child = self.child.insert(child);
+        child.proceed()?;
         let master = child.serve(&service)?;
         // Now that its cgroup namespace has the container's cgroup as its root.
         self.making.cgroup.delegate(&plan.cgroup, child.pid.as_raw())?;

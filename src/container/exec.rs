@@ -68,7 +68,7 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         guest: &guest,
         warn: context.warn,
     };
-    let (child, master) = Exec {
+    let exec = Exec {
         id: &options.id,
         process: &process,
         workload: Workload::Detect,
@@ -83,9 +83,11 @@ pub fn exec(context: &Context<'_>, options: &ExecOptions) -> Result<u8, Error> {
         listen_fds: options.listen_fds,
         memory_limit,
         guest: &guest,
-    }
-    .launch(&service)?;
-    if let Err(error) = let_go(options, &child) {
+        announced: options.pid_file.is_some() || options.pidfd_socket.is_some(),
+    };
+    let waits = exec.waits();
+    let (child, master) = exec.launch(&service)?;
+    if let Err(error) = let_go(options, &child, waits) {
         child.end();
         return Err(error);
     }
@@ -108,10 +110,12 @@ fn failed(options: &ExecOptions, action: &'static str) -> impl FnOnce(std::io::E
 }
 
 /// Tells everyone who asked about the process, and lets it run.
-fn let_go(options: &ExecOptions, child: &Child) -> Result<(), Error> {
+fn let_go(options: &ExecOptions, child: &Child, waits: bool) -> Result<(), Error> {
     write_pid_file(options.pid_file.as_deref(), child.pid)?;
     send_pidfd("--pidfd-socket", options.pidfd_socket.as_deref(), &child.pidfd)?;
-    child.commit()?;
+    if waits {
+        child.commit()?;
+    }
     Ok(child.wait_for_program()?)
 }
 

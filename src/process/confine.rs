@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::lookup;
+use super::own_proc::OwnProc;
 use super::program::{self, Program, ProgramError};
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
@@ -62,7 +63,7 @@ pub struct Confinement<'a> {
     pub workload: Workload,
     pub filter: Option<&'a Filter>,
     /// Our own directory in a trusted procfs.
-    pub proc_self: OwnedFd,
+    pub proc_self: OwnProc<'a>,
     pub role: Role,
     pub user_namespace: bool,
     pub terminal: Option<Terminal>,
@@ -164,17 +165,26 @@ impl Confinement<'_> {
 
     /// Keyring and labels, which need the trusted procfs.
     fn label(&self) -> Result<(), SecurityError> {
-        let proc_self = ProcDirectory::new(self.proc_self.as_fd());
         if self.process.new_keyring {
-            self.join_keyring(proc_self)?;
+            self.join_keyring()?;
         }
         if let Some(profile) = &self.process.apparmor_profile {
-            lsm::set_apparmor_profile(proc_self, profile)?;
+            lsm::set_apparmor_profile(self.proc_self()?, profile)?;
         }
         if let Some(label) = &self.process.selinux_label {
-            lsm::set_selinux_label(proc_self, label)?;
+            lsm::set_selinux_label(self.proc_self()?, label)?;
         }
         Ok(())
+    }
+
+    fn proc_self(&self) -> Result<ProcDirectory<'_>, SecurityError> {
+        let directory = self.proc_self.directory();
+        directory
+            .map(ProcDirectory::new)
+            .map_err(|source| SecurityError::Step {
+                step: "make a procfs of the container's pid namespace",
+                source,
+            })
     }
 
     fn become_user(&self, capabilities: &Capabilities, filtered: bool) -> Result<(), ConfineError> {
@@ -184,8 +194,7 @@ impl Confinement<'_> {
             rlimits::apply(None, &process.rlimits)?;
         }
         user::set_umask(process.user.umask);
-        let proc_self = ProcDirectory::new(self.proc_self.as_fd());
-        let ungranted = user::switch(&process.user, capabilities, proc_self)?;
+        let ungranted = user::switch(&process.user, capabilities, || self.proc_self())?;
         if !ungranted.is_empty() {
             self.channel.send(&Message::Warning {
                 text: ungranted.to_string(),
@@ -209,7 +218,9 @@ impl Confinement<'_> {
             // What cannot be found now is found, or its absence told, with the user's rights.
             _ => return Ok(None),
         };
-        let view = enter_guest_view(self.proc_self.as_fd())?;
+        let proc_self = self.proc_self.directory();
+        let view =
+            enter_guest_view(proc_self.map_err(step("make a procfs of the container's pid namespace"))?)?;
         let directory = match application {
             Some(Application::Spin) => Some(make_directory(self.process.user.uid, self.process.user.gid)?),
             _ => None,
@@ -226,10 +237,11 @@ impl Confinement<'_> {
         }
     }
 
-    fn join_keyring(&self, proc_self: ProcDirectory<'_>) -> Result<(), SecurityError> {
+    fn join_keyring(&self) -> Result<(), SecurityError> {
         let Some(label) = &self.process.selinux_label else {
             return keyring::join(self.id, self.role);
         };
+        let proc_self = self.proc_self()?;
         lsm::set_keyring_label(proc_self, label)?;
         keyring::join(self.id, self.role)?;
         lsm::set_keyring_label(proc_self, "")
@@ -347,9 +359,10 @@ impl Confinement<'_> {
             cpus: self.cpus,
             options: self.guest.clone(),
         };
-        let proc_self = self.proc_self.try_clone();
+        let directory = self.proc_self.directory();
+        let proc_self = directory.and_then(|directory| directory.try_clone_to_owned());
         let labels = lsm::Labels::open(
-            ProcDirectory::new(self.proc_self.as_fd()),
+            self.proc_self()?,
             self.process.apparmor_profile.as_deref(),
             self.process.selinux_label.as_deref(),
         )?;

@@ -55,10 +55,14 @@ pub struct Service<'a> {
 }
 
 impl Child {
-    /// Tells the child to go on and serves it until it is ready. The result is the master of its terminal,
-    /// unless that was sent to a socket.
+    /// Tells the child to go on; at the end it waits for [`Self::commit`].
+    pub fn proceed(&self) -> Result<(), LaunchError> {
+        self.say(&Message::Proceed { waits: true })
+    }
+
+    /// Serves a child that was told to go on until it is ready. The result is the master of its terminal, unless that was
+    /// sent to a socket.
     pub fn serve(&self, service: &Service<'_>) -> Result<Option<OwnedFd>, LaunchError> {
-        self.say(&Message::Proceed)?;
         let mut master = None;
         let mut modules = 0;
         loop {
@@ -105,7 +109,7 @@ impl Child {
         self.say(&Message::Committed)
     }
 
-    fn say(&self, message: &Message) -> Result<(), LaunchError> {
+    pub(super) fn say(&self, message: &Message) -> Result<(), LaunchError> {
         self.channel.send(message).map_err(|error| match error {
             // It may have said why before it ended.
             ChannelError::Ended => match self.channel.receive() {

@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, getpid};
 use super::confine::{Confined, Confinement};
 use super::gate::Gate;
 use super::join::JoinError;
-use super::own_proc::{self, PROC_MAGIC};
+use super::own_proc::{self, OwnProc, PROC_MAGIC};
 use super::protect::{ProtectError, undumpable};
 use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Spawn, SpawnError};
@@ -111,7 +111,7 @@ impl Birth<'_> {
         let plan = self.plan;
         fault::point("init:cloned");
         self.channel
-            .expect(|message| matches!(message, Message::Proceed))?;
+            .expect(|message| matches!(message, Message::Proceed { .. }))?;
         // In the cgroup by now, whose cpuset bounds it.
         cpu_affinity::reset();
         // A session of its own: no terminal of the host's can reach it, or be reached.
@@ -156,7 +156,7 @@ impl Birth<'_> {
             process,
             workload: plan.workload,
             filter: self.filter.as_ref(),
-            proc_self,
+            proc_self: OwnProc::opened(proc_self),
             role: Role::Init { user_namespace },
             user_namespace,
             terminal,

@@ -14,9 +14,9 @@ use super::confine::Confinement;
 use super::conversation::{Child, Service};
 use super::init::{InitError, become_root, open_terminal, step};
 use super::join::{self, Join};
-use super::own_proc;
+use super::own_proc::{self, OwnProc};
 use super::protect::undumpable;
-use super::protocol::{Channel, Message};
+use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Side, Spawn, SpawnError};
 use super::streams;
 use crate::cgroup::Entry;
@@ -48,11 +48,13 @@ pub struct Exec<'a> {
     pub listen_fds: u32,
     pub memory_limit: Option<u64>,
     pub guest: &'a GuestOptions,
+    /// Whether somebody is told of the process before it runs.
+    pub announced: bool,
 }
 
 impl Exec<'_> {
-    /// Makes the process and brings it to where it only waits to be let go ([`Child::commit`]). The result
-    /// carries the master of its terminal, unless that was sent to a socket.
+    /// Makes the process and brings it to where it only waits to be let go ([`Child::commit`]), or, where nobody is to be
+    /// told, runs its program. The result carries the master of its terminal, unless that was sent to a socket.
     pub fn launch(self, service: &Service<'_>) -> Result<(Child, Option<OwnedFd>), LaunchError> {
         let (ours, theirs) =
             Channel::pair().map_err(|error| LaunchError::Step("make a socket pair", error))?;
@@ -83,6 +85,7 @@ impl Exec<'_> {
             keep: passed.chain(host_proc.iter().map(AsRawFd::as_raw_fd)).collect(),
             first: &|| self.first(),
         };
+        let proceed = Message::Proceed { waits: self.waits() };
         match spawn.go(&ours, &theirs)? {
             Side::Child => Joiner {
                 exec: &self,
@@ -90,15 +93,22 @@ impl Exec<'_> {
                 channel: theirs,
             }
             .live(host_proc),
-            Side::Parent { pid, pidfd } => {
+            Side::Parent {
+                pid,
+                pidfd,
+                intermediate,
+            } => {
                 drop(theirs);
                 let child = Child {
                     pid,
                     pidfd,
                     channel: ours,
                 };
-                let served = self.set_up(&child, service).and_then(|()| child.serve(service));
-                match served {
+                let served = self
+                    .set_up(&child, service)
+                    .and_then(|()| child.say(&proceed))
+                    .and_then(|()| child.serve(service));
+                match intermediate.reap().map_err(LaunchError::from).and(served) {
                     Ok(master) => Ok((child, master)),
                     Err(error) => {
                         child.end();
@@ -133,6 +143,15 @@ impl Exec<'_> {
             Ok(namespace) => Ok(Some(namespace)),
             Err(error) => Err(LaunchError::Step(action, error)),
         }
+    }
+
+    /// Whether the process waits for [`Child::commit`]: where others are told of it, or get its terminal or its filter's
+    /// descriptor, and where it gets its limits from us, see [`Child::serve`].
+    pub fn waits(&self) -> bool {
+        self.announced
+            || self.process.terminal
+            || self.filter.as_ref().is_some_and(Filter::notifies)
+            || self.namespaces.contains(&Kind::User)
     }
 
     fn set_up(&self, child: &Child, service: &Service<'_>) -> Result<(), LaunchError> {
@@ -185,8 +204,10 @@ impl Joiner<'_> {
 
     fn become_program(&self, host_proc: Option<OwnedFd>) -> Result<u8, InitError> {
         let exec = self.exec;
-        self.channel
-            .expect(|message| matches!(message, Message::Proceed))?;
+        let waits = match self.channel.read()? {
+            Message::Proceed { waits } => waits,
+            other => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+        };
         // In the cgroup by now, whose cpuset has a say in it.
         match &exec.process.exec_cpu_affinity {
             Some(affinity) if !(affinity.initial.is_empty() && affinity.last.is_empty()) => {
@@ -195,14 +216,15 @@ impl Joiner<'_> {
             _ => cpu_affinity::reset(),
         }
         rustix::process::setsid().map_err(step("start a session"))?;
+        let make = || {
+            let (proc_self, mount) = own_proc::make()?;
+            let told = self.channel.send_with(&Message::Procfs, mount.as_fd());
+            told.map_err(io::Error::other)?;
+            Ok(proc_self)
+        };
         let proc_self = match host_proc {
-            Some(proc) => own_proc::open_in(proc.as_fd()).map_err(step("open /proc/self"))?,
-            None => {
-                let (proc_self, mount) =
-                    own_proc::make().map_err(step("make a procfs of the container's pid namespace"))?;
-                self.channel.send_with(&Message::Procfs, mount.as_fd())?;
-                proc_self
-            }
+            Some(proc) => OwnProc::opened(own_proc::open_in(proc.as_fd()).map_err(step("open /proc/self"))?),
+            None => OwnProc::to_be_made(&make),
         };
         self.spawn.enter_rest()?;
         let user_namespace = exec.namespaces.contains(&Kind::User);
@@ -242,8 +264,10 @@ impl Joiner<'_> {
         }
         .confine()?;
         self.channel.send(&Message::Ready)?;
-        self.channel
-            .expect(|message| matches!(message, Message::Committed))?;
+        if waits {
+            self.channel
+                .expect(|message| matches!(message, Message::Committed))?;
+        }
         Ok(confined.run(exec.listen_fds, exec.preserve_fds)?)
     }
 }

@@ -95,7 +95,11 @@ impl Launch<'_> {
                 }
                 .live()
             }
-            Side::Parent { pid, pidfd } => {
+            Side::Parent {
+                pid,
+                pidfd,
+                intermediate,
+            } => {
                 fault::point("parent:cloned");
                 drop(theirs);
                 let child = Child {
@@ -103,7 +107,8 @@ impl Launch<'_> {
                     pidfd,
                     channel: ours,
                 };
-                match self.set_up(&child, &join) {
+                let set_up = self.set_up(&child, &join);
+                match set_up.and_then(|()| Ok(intermediate.reap()?)) {
                     Ok(()) => Ok(child),
                     Err(error) => {
                         child.end();

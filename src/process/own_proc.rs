@@ -1,6 +1,7 @@
 //! Our own directory in a procfs that no image and no container can have touched: what a process is told there, it
 //! believes. Must not look at the container's /proc.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,6 +13,38 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 pub(super) const PROC_MAGIC: i64 = 0x9fa0;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Our own directory, made only when it is asked for where that has a price: most processes never ask.
+pub(super) struct OwnProc<'a> {
+    directory: OnceCell<OwnedFd>,
+    make: &'a dyn Fn() -> io::Result<OwnedFd>,
+}
+
+impl<'a> OwnProc<'a> {
+    pub(super) fn opened(directory: OwnedFd) -> Self {
+        Self {
+            directory: OnceCell::from(directory),
+            make: &|| Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    }
+
+    pub(super) fn to_be_made(make: &'a dyn Fn() -> io::Result<OwnedFd>) -> Self {
+        Self {
+            directory: OnceCell::new(),
+            make,
+        }
+    }
+
+    /// # Errors
+    /// Those of making it.
+    pub(super) fn directory(&self) -> io::Result<BorrowedFd<'_>> {
+        let made = match self.directory.get() {
+            Some(directory) => return Ok(directory.as_fd()),
+            None => (self.make)()?,
+        };
+        Ok(self.directory.get_or_init(|| made).as_fd())
+    }
+}
 
 /// In the host's procfs, as long as that is ours to see.
 ///

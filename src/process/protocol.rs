@@ -25,7 +25,8 @@
 //!    │ ── Committed ────────────────────────────────▶ │ waits at the gate; `start` opens it
 //! ```
 //!
-//! The joiner says the same without hooks and the gate. `Warning` and `Failed` may come from the child at any
+//! The joiner says the same without hooks and the gate, and it waits for `Committed` only where somebody is told of it
+//! before it runs. `Warning` and `Failed` may come from the child at any
 //! time; the latter is its last word. Each side takes the end of the other for the end of the container: init exits, the
 //! parent cleans up.
 
@@ -35,6 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -47,8 +49,11 @@ use crate::workload::wasm::{Build, GuestKind, World};
 /// One word of the conversation.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// Everything that needs the host's rights is set for the child.
-    Proceed,
+    /// Everything that needs the host's rights is set for the child. Without `waits` nobody has anything to do between
+    /// `Ready` and `Committed`, which is not said then.
+    Proceed {
+        waits: bool,
+    },
     /// With a detached mount; `index` is its place in the plan.
     MapIds {
         index: usize,
@@ -164,7 +169,8 @@ impl Channel {
 
     /// Waits for the next message.
     pub fn receive(&self) -> Result<(Message, Option<OwnedFd>), ChannelError> {
-        let mut bytes = vec![0u8; MAX_MESSAGE];
+        // Room for the longest would be sixteen pages to be cleared, in each process anew after the clone.
+        let mut bytes = vec![0u8; self.next_length()?.min(MAX_MESSAGE)];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
@@ -187,6 +193,18 @@ impl Channel {
         Ok((serde_json::from_slice(&bytes[..received.bytes])?, descriptor))
     }
 
+    /// Waits for the next message, and leaves it there; its length, which is 0 where the other end is gone.
+    fn next_length(&self) -> Result<usize, ChannelError> {
+        loop {
+            let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+            match rustix::net::recv(&self.0, &mut [0u8; 1], flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) => return Err(ChannelError::Ended),
+                other => break Ok(other.map_err(io::Error::from)?.1),
+            }
+        }
+    }
+
     /// Waits for the next message, and not longer than to `deadline`.
     pub fn receive_until(&self, deadline: Instant) -> Result<(Message, Option<OwnedFd>), ChannelError> {
         if becomes_readable(self.0.as_fd(), deadline)? {
@@ -196,24 +214,30 @@ impl Channel {
         }
     }
 
-    /// Waits for a message that comes without a descriptor, and must be the one that `wanted` accepts.
-    ///
-    /// By read(2): a child waits so under the container's own seccomp filter, which may know no more than that.
+    /// Waits for a message that must be the one that `wanted` accepts, as [`Self::read`].
     pub fn expect(&self, wanted: fn(&Message) -> bool) -> Result<(), ChannelError> {
-        let mut bytes = vec![0u8; MAX_MESSAGE];
-        let length = loop {
-            match rustix::io::read(&self.0, &mut bytes) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) | Ok(0) => return Err(ChannelError::Ended),
-                other => break other.map_err(io::Error::from)?,
-            }
-        };
-        let message: Message = serde_json::from_slice(&bytes[..length])?;
+        let message = self.read()?;
         if wanted(&message) {
             Ok(())
         } else {
             Err(ChannelError::Unexpected(format!("{message:?}")))
         }
+    }
+
+    /// Waits for a message that comes without a descriptor.
+    ///
+    /// By read(2): a child waits so under the container's own seccomp filter, which may know no more than that.
+    pub fn read(&self) -> Result<Message, ChannelError> {
+        let mut bytes = Vec::with_capacity(MAX_MESSAGE);
+        loop {
+            match rustix::io::read(&self.0, spare_capacity(&mut bytes)) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) | Ok(0) => return Err(ChannelError::Ended),
+                Err(error) => return Err(io::Error::from(error).into()),
+                Ok(_) => break,
+            }
+        }
+        Ok(serde_json::from_slice(&bytes)?)
     }
 }
 
@@ -237,7 +261,7 @@ pub fn becomes_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<boo
     }
 }
 
-/// One packet without a descriptor, by write(2), see [`Channel::expect`].
+/// One packet without a descriptor, by write(2), see [`Channel::read`].
 fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     loop {
         match rustix::io::write(socket, bytes) {
@@ -309,7 +333,7 @@ mod tests {
         let (a, b) = Channel::pair().expect("a pair");
         a.send(&Message::RunHooks).expect("sent");
         let error = b
-            .expect(|message| matches!(message, Message::Proceed))
+            .expect(|message| matches!(message, Message::Proceed { .. }))
             .expect_err("the wrong one");
         assert_eq!(error.to_string(), "unexpected message RunHooks");
     }

@@ -87,8 +87,11 @@ impl Remount<'_> {
                 // Where the parent is gone there is nobody to tell.
                 std::process::exit(i32::from(done.is_err() || told.is_err()))
             }
-            Side::Parent { pidfd, .. } => {
+            Side::Parent {
+                pidfd, intermediate, ..
+            } => {
                 drop(theirs);
+                intermediate.reap()?;
                 let answer = follow(&ours, live);
                 if !becomes_readable(pidfd.as_fd(), Instant::now() + END).map_err(failed("wait"))? {
                     // Where it is gone there is nobody to end.

@@ -64,9 +64,28 @@ pub enum Side {
     Parent {
         pid: Pid,
         pidfd: OwnedFd,
+        /// To be waited for once the other has what it needs to go on.
+        intermediate: Intermediate,
     },
     /// In the new namespaces; what is still to be entered, [`Spawn::enter_rest`] does.
     Child,
+}
+
+/// The process that made the real one, if there was one: it has nothing left to do but to end.
+#[must_use]
+pub struct Intermediate(Option<OwnedFd>);
+
+impl Intermediate {
+    /// Waits for its end.
+    pub fn reap(self) -> Result<(), SpawnError> {
+        self.0.as_ref().map_or(Ok(()), reap)
+    }
+}
+
+fn reap(pidfd: &OwnedFd) -> Result<(), SpawnError> {
+    rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+        .map(|_| ())
+        .map_err(|error| SpawnError::Intermediate(ChannelError::Io(error.into())))
 }
 
 /// The kinds that clone3(2) makes new. A cgroup namespace takes the cgroup of the process that makes it as
@@ -98,7 +117,11 @@ impl Spawn<'_> {
                 // Returned, it would run the parent's clean-up a second time.
                 Err(error) => fail(theirs, &error),
             },
-            Cloned::Parent { pid, pidfd } => Ok(Side::Parent { pid, pidfd }),
+            Cloned::Parent { pid, pidfd } => Ok(Side::Parent {
+                pid,
+                pidfd,
+                intermediate: Intermediate(None),
+            }),
         }
     }
 
@@ -164,16 +187,20 @@ impl Spawn<'_> {
                     Err(error) => fail(theirs, &error),
                 }
             }
-            Cloned::Parent { pidfd, .. } => {
+            Cloned::Parent {
+                pidfd: intermediate, ..
+            } => {
                 let answer = ours.receive().map_err(SpawnError::Intermediate);
-                rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-                    .map_err(|error| SpawnError::Intermediate(ChannelError::Io(error.into())))?;
-                match answer? {
-                    // The pid is as the intermediate process sees it: it stayed in our pid namespace.
-                    (Message::Cloned { pid }, Some(pidfd)) => Ok(Side::Parent {
+                // The pid is as the intermediate process sees it: it stayed in our pid namespace.
+                if let Ok((Message::Cloned { pid }, Some(pidfd))) = answer {
+                    return Ok(Side::Parent {
                         pid: Pid::from_raw(pid),
                         pidfd,
-                    }),
+                        intermediate: Intermediate(Some(intermediate)),
+                    });
+                }
+                reap(&intermediate)?;
+                match answer? {
                     (Message::Failed { error }, _) => Err(SpawnError::IntermediateSaid(error)),
                     (other, _) => Err(SpawnError::Intermediate(ChannelError::Unexpected(format!(
                         "{other:?}"

@@ -12,14 +12,14 @@ use super::{ProcDirectory, SecurityError};
 use crate::plan::process::{Capabilities, User};
 
 /// Becomes `user` with `wanted` capabilities and no more; answers the capabilities that were asked for and
-/// could not be given.
+/// could not be given. `process` is asked only where groups cannot be set.
 ///
 /// # Errors
 /// The first step that failed. The process must not go on then.
-pub fn switch(
+pub fn switch<'p>(
     user: &User,
     wanted: &Capabilities,
-    process: ProcDirectory<'_>,
+    process: impl FnOnce() -> Result<ProcDirectory<'p>, SecurityError>,
 ) -> Result<Ungranted, SecurityError> {
     // Needs CAP_SETPCAP, which a change of uid takes out of the effective set.
     capabilities::drop_bounding(wanted.bounding)?;
@@ -39,7 +39,10 @@ pub fn switch(
 }
 
 /// An empty list clears the caller's groups, so that they give no access to the container's files.
-fn set_groups(groups: &[u32], process: ProcDirectory<'_>) -> Result<(), SecurityError> {
+fn set_groups<'p>(
+    groups: &[u32],
+    process: impl FnOnce() -> Result<ProcDirectory<'p>, SecurityError>,
+) -> Result<(), SecurityError> {
     let gids: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let error = match set_thread_groups(&gids) {
         Ok(()) => return Ok(()),
@@ -48,7 +51,7 @@ fn set_groups(groups: &[u32], process: ProcDirectory<'_>) -> Result<(), Security
     match error {
         // A user namespace whose gid map an unprivileged user wrote (user_namespaces(7)): groups can neither
         // be added nor given up, by anyone in it. The user has them in any case.
-        Errno::PERM if process.read("setgroups")?.starts_with(b"deny") => {
+        Errno::PERM if process()?.read("setgroups")?.starts_with(b"deny") => {
             if groups.is_empty() {
                 Ok(())
             } else {
@@ -160,14 +163,14 @@ mod tests {
                 keep_groups: false,
                 umask: None,
             };
-            assert!(switch(&user, &wanted, process).unwrap().is_empty());
+            assert!(switch(&user, &wanted, || Ok(process)).unwrap().is_empty());
             assert_eq!(status_line("Uid:"), "1234 1234 1234 1234");
             assert_eq!(status_line("Gid:"), "2345 2345 2345 2345");
             assert_eq!(status_line("Groups:"), "7 9");
             assert_eq!(status_line("CapEff:"), "0000000000000400");
             assert_eq!(status_line("CapBnd:"), "0000000000000400");
             assert!(!rustix::thread::get_keep_capabilities().unwrap());
-            let error = set_groups(&[1], process).unwrap_err();
+            let error = set_groups(&[1], || Ok(process)).unwrap_err();
             assert!(matches!(error, SecurityError::Groups { .. }), "{error:?}");
             let error = set_ids(&User { uid: 0, ..user }).unwrap_err();
             assert_eq!(error.to_string(), "cannot change to uid 0");
@@ -185,7 +188,7 @@ mod tests {
         std::thread::spawn(|| {
             let directory = own_directory();
             set_thread_groups(&[Gid::from_raw(33)]).unwrap();
-            set_groups(&[], ProcDirectory::new(directory.as_fd())).unwrap();
+            set_groups(&[], || Ok(ProcDirectory::new(directory.as_fd()))).unwrap();
             assert_eq!(status_line("Groups:"), "");
         })
         .join()
