@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(create_start_delete),
         test!(create_waits_with_the_program_not_yet_run),
+        test!(waiting_process_shows_nothing_of_the_host),
         test!(start_twice_is_refused),
         test!(delete_of_a_running_container_is_refused),
         test!(delete_force_ends_a_running_container),
@@ -74,6 +75,17 @@ fn create_waits_with_the_program_not_yet_run(case: &Case) {
     container.wait_for("stopped");
     assert_eq!(container.read("ran"), "ran\n");
     container.delete();
+}
+
+/// Whoever shares the pid namespace may read the arguments of a process.
+fn waiting_process_shows_nothing_of_the_host(case: &Case) {
+    let container = case.container(&["sleep", "100"]);
+    container.create();
+    let text = fs::read_to_string(container.proc("cmdline")).expect("the process waits");
+    let words: Vec<&str> = text.split('\0').filter(|word| !word.is_empty()).collect();
+    assert!(matches!(words[..], [_, "init"]), "{words:?}");
+    container.start();
+    assert_eq!(container.sh("tr '\\0' ' ' </proc/1/cmdline"), "sleep 100");
 }
 
 fn start_twice_is_refused(case: &Case) {

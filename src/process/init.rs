@@ -110,6 +110,7 @@ impl Birth<'_> {
     fn prepare(&mut self) -> Result<Confined, InitError> {
         let plan = self.plan;
         fault::point("init:cloned");
+        show_as_init().map_err(step("replace the arguments of the command"))?;
         self.channel
             .expect(|message| matches!(message, Message::Proceed { .. }))?;
         // In the cgroup by now, whose cpuset bounds it.
@@ -389,6 +390,12 @@ fn console_place(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         return Err(io::Error::from_raw_os_error(libc::ELOOP));
     }
     Ok(place)
+}
+
+/// Until the program runs, or a guest is known: the command's own arguments are paths of the host, and whoever shares the
+/// pid namespace can read them.
+pub(super) fn show_as_init() -> io::Result<()> {
+    crate::sys::title::take(&["wrun", "init"].map(str::to_owned))
 }
 
 fn unshare(kind: Kind) -> io::Result<()> {

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use super::LaunchError;
 use super::confine::Confinement;
 use super::conversation::{Child, Service};
-use super::init::{InitError, become_root, open_terminal, step};
+use super::init::{InitError, become_root, open_terminal, show_as_init, step};
 use super::join::{self, Join};
 use super::own_proc::{self, OwnProc};
 use super::protect::undumpable;
@@ -204,6 +204,7 @@ impl Joiner<'_> {
 
     fn become_program(&self, host_proc: Option<OwnedFd>) -> Result<u8, InitError> {
         let exec = self.exec;
+        show_as_init().map_err(step("replace the arguments of the command"))?;
         let waits = match self.channel.read()? {
             Message::Proceed { waits } => waits,
             other => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),

@@ -4,11 +4,15 @@
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 
 unsafe extern "C" {
     /// Where the first argument of this process lies (program_invocation_name(3)).
     static program_invocation_name: *mut c_char;
 }
+
+/// Where the arguments lie and how many bytes they have, once that was found out: they can be compared but once.
+static PLACE: OnceLock<(usize, usize)> = OnceLock::new();
 
 /// Puts `args` in the place of the arguments that the process was started with, as far as they fit there, and takes
 /// the first one's file name as its own name. To be called while there is one thread; nobody may ask for the process's
@@ -17,7 +21,14 @@ unsafe extern "C" {
 /// In place, since to move them (prctl(2), `PR_SET_MM`) needs a right that containers' makers may lack, or a kernel
 /// made for checkpoints.
 pub fn take(args: &[String]) -> io::Result<()> {
-    let (start, room) = arguments()?;
+    let (start, room) = match PLACE.get() {
+        Some((start, room)) => (std::ptr::with_exposed_provenance_mut(*start), *room),
+        None => {
+            let (start, room) = arguments()?;
+            let _ = PLACE.set((start.expose_provenance(), room));
+            (start, room)
+        }
+    };
     let shown = shown(args, room);
     // SAFETY: arguments() has read these bytes as strings of ours, which lie at the stack's end, are writable, and which
     // nobody borrows any more; `shown` is as long.
