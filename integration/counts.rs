@@ -67,7 +67,7 @@ fn calls_of_create(case: &Case) {
     bounded(
         "create",
         calls(case, false, &create_args(&bundle, &container)),
-        340,
+        290,
     );
 }
 
@@ -106,7 +106,7 @@ fn calls_of_commands_on_a_container(case: &Case) {
     for (args, bound) in [
         (&["state", id][..], 60),
         (&["start", id], 80),
-        (&["exec", id, "true"], 260),
+        (&["exec", id, "true"], 220),
         (&["pause", id], 75),
         (&["resume", id], 70),
         (&["kill", id, "KILL"], 70),
@@ -122,7 +122,7 @@ fn calls_of_a_whole_run(case: &Case) {
     let bundle = container.bundle();
     container.run().ok();
     let count = calls(case, true, &["run", "--bundle", &bundle, &container.id]);
-    bounded("run", count, 1100);
+    bounded("run", count, 960);
 }
 
 fn calls_of_a_warm_guest(case: &Case) {
@@ -131,7 +131,7 @@ fn calls_of_a_warm_guest(case: &Case) {
     container.run().ok();
     case.cache_is_quiet();
     let count = calls(case, true, &["run", "--bundle", &bundle, &container.id]);
-    bounded("run of a warm guest", count, 1300);
+    bounded("run of a warm guest", count, 1250);
 }
 
 /// Of all processes: the one that enters the namespaces, and the program's own until it runs.
@@ -139,7 +139,7 @@ fn calls_of_a_whole_exec(case: &Case) {
     let container = case.container(&["sleep", "100"]);
     container.create();
     container.start();
-    bounded("exec", calls(case, true, &["exec", &container.id, "true"]), 500);
+    bounded("exec", calls(case, true, &["exec", &container.id, "true"]), 440);
 }
 
 fn page_faults_of_state(case: &Case) {
@@ -147,7 +147,7 @@ fn page_faults_of_state(case: &Case) {
     container.create();
     let faults = page_faults(case, &["state", &container.id]);
     // 50 more since Spin and SpiderLightning: the program is half as large again, and what is needed lies further apart.
-    bounded("state", faults, 385);
+    bounded("state", faults, 370);
 }
 
 /// Of the command and all whom it has waited for.
@@ -156,7 +156,7 @@ fn page_faults_of_exec(case: &Case) {
     container.create();
     container.start();
     let faults = page_faults(case, &["exec", &container.id, "true"]);
-    bounded("exec", faults, 1000);
+    bounded("exec", faults, 980);
 }
 
 /// Page faults of the runtime with `args`, by a program that tells what another used.
