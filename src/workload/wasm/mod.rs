@@ -193,3 +193,5 @@ pub fn default_dir(rootless: bool) -> Result<PathBuf, CacheError> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, any(feature = "spin", feature = "slight")))]
+mod golden;

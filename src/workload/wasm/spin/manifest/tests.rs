@@ -2,66 +2,12 @@
 //! `spec-fixtures/spin/bad` against its error. `BLESS=1` rewrites what is expected; read the difference then. And a
 //! loader that takes what comes: whatever is done to these manifests, it answers.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use super::*;
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("spec-fixtures/spin")
-        .join(name)
-}
-
-fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(folder).expect("the fixtures");
-    entries
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("a name")
-        })
-        .collect()
-}
-
-/// Compares what comes of each manifest with the golden file beside it.
-fn check(name: &str, golden: &str, produce: impl Fn(&str) -> Result<String, String>) {
-    let folder = folder(name);
-    let mut files = names(&folder);
-    let manifests: Vec<String> = files
-        .iter()
-        .filter_map(|file| file.strip_suffix(".toml"))
-        .map(str::to_owned)
-        .collect();
-    assert!(!manifests.is_empty(), "no fixture in {}", folder.display());
-    let bless = std::env::var_os("BLESS").is_some();
-    let mut failures = Vec::new();
-    for name in manifests {
-        let text = std::fs::read_to_string(folder.join(format!("{name}.toml"))).expect("a manifest");
-        let expected = format!("{name}.{golden}");
-        files.remove(&format!("{name}.toml"));
-        files.remove(&expected);
-        let expected = folder.join(expected);
-        match produce(&text) {
-            Err(problem) => failures.push(format!("{name}: {problem}")),
-            Ok(text) if bless => std::fs::write(&expected, text + "\n").expect("written"),
-            Ok(text) => {
-                let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
-                if wanted.trim_end() != text {
-                    failures.push(format!("{name}: expected\n{wanted}\nfound\n{text}"));
-                }
-            }
-        }
-    }
-    assert!(files.is_empty(), "files that belong to no fixture: {files:?}");
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-}
+use crate::workload::wasm::golden::{check, folder, names};
 
 #[test]
 fn good_manifests_give_their_models() {
-    check("good", "model.txt", |text| {
+    check("spin/good", "model.txt", |text| {
         let manifest = Manifest::parse(text).map_err(|error| format!("is refused: {error}"))?;
         Ok(format!("{manifest:#?}"))
     });
@@ -69,7 +15,7 @@ fn good_manifests_give_their_models() {
 
 #[test]
 fn bad_manifests_give_their_errors() {
-    check("bad", "error.txt", |text| match Manifest::parse(text) {
+    check("spin/bad", "error.txt", |text| match Manifest::parse(text) {
         Ok(_) => Err("is accepted".to_owned()),
         Err(error) => Ok(error.to_string()),
     });
@@ -77,7 +23,8 @@ fn bad_manifests_give_their_errors() {
 
 #[test]
 fn what_is_retained_is_all_that_is_left() {
-    let text = std::fs::read_to_string(folder("good").join("three-components.toml")).expect("a manifest");
+    let text =
+        std::fs::read_to_string(folder("spin/good").join("three-components.toml")).expect("a manifest");
     let manifest = Manifest::parse(&text).expect("a manifest");
     let retained = |ids: &[&str]| {
         let mut manifest = manifest.clone();
@@ -172,8 +119,8 @@ fn any_text_gets_an_answer() {
         .and_then(|rounds| rounds.parse().ok());
     let rounds: usize = rounds.unwrap_or(300);
     let mut texts = Vec::new();
-    for name in ["good", "bad"] {
-        let folder = folder(name);
+    for path in ["spin/good", "spin/bad"] {
+        let folder = folder(path);
         for file in names(&folder).iter().filter(|file| file.ends_with(".toml")) {
             texts.push(std::fs::read_to_string(folder.join(file)).expect("a manifest"));
         }
