@@ -101,7 +101,11 @@ impl RuntimeConfig {
         for (key, item) in document.iter() {
             match key {
                 "state_dir" => config.state_dir = Some(PathBuf::from(text_of(key, item)?)),
-                "max_instance_memory" => config.max_instance_memory = Some(number(key, item)?),
+                "max_instance_memory" => match number(key, item)? {
+                    // No component could be instantiated.
+                    0 => return Err(wrong(key, "must be a number of bytes that is not 0")),
+                    bytes => config.max_instance_memory = Some(bytes),
+                },
                 "outbound_networking" => config.networking(item)?,
                 "key_value_store" => {
                     for (label, table) in labelled(key, item)? {
@@ -324,6 +328,10 @@ mod tests {
             (
                 "max_instance_memory = -1",
                 "max_instance_memory: must be a number that is not negative",
+            ),
+            (
+                "max_instance_memory = 0",
+                "max_instance_memory: must be a number of bytes that is not 0",
             ),
             (
                 "key_value_store = 1",
