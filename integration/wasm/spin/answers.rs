@@ -1,7 +1,6 @@
 //! What an application answers.
 
 use super::*;
-use crate::harness::http::request;
 
 pub fn tests() -> Vec<Test> {
     vec![

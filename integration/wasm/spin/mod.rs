@@ -1,6 +1,7 @@
 //! Spin applications: how they are told, what is wrong with their manifests, and what their components see.
 
 mod answers;
+mod legacy;
 mod refused;
 mod triggers;
 mod unpacked;
@@ -8,12 +9,13 @@ mod unpacked;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::harness::http::{Response, get, get_eventually};
+use crate::harness::http::{Response, get, get_eventually, request};
 use crate::harness::network::within;
 
 pub fn tests() -> Vec<Test> {
     [
         answers::tests(),
+        legacy::tests(),
         refused::tests(),
         triggers::tests(),
         unpacked::tests(),
@@ -85,6 +87,20 @@ impl Served<'_> {
     #[track_caller]
     fn says(&self, path: &str) -> (u16, String) {
         let response = self.get(path);
+        (response.status, response.text())
+    }
+
+    #[track_caller]
+    fn request(&self, method: &str, path: &str, fields: &[&str], body: &str) -> Response {
+        let address = self.address;
+        let asked = || request(address, method, path, fields, body.as_bytes());
+        within(self.pid, asked).expect("an answer")
+    }
+
+    /// Status and body of the answer to a body.
+    #[track_caller]
+    fn told(&self, path: &str, body: &str) -> (u16, String) {
+        let response = self.request("POST", path, &[], body);
         (response.status, response.text())
     }
 

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Test> {
         test!(spin_messages_come_one_after_another).needs(Need::RedisServer),
         test!(spin_a_lost_server_is_come_back_to).needs(Need::RedisServer),
         test!(spin_messages_and_requests_at_once).needs(Need::RedisServer),
+        test!(spin_messages_enter_modules_of_the_first_sdks).needs(Need::RedisServer),
         test!(spin_servers_that_let_nobody_in_are_told).needs(Need::RedisServer),
         test!(spin_a_server_that_is_not_there_is_told),
         test!(spin_a_command_runs_once),
@@ -256,6 +257,51 @@ fn spin_messages_and_requests_at_once(case: &Case) {
         (served.run.stdout().matches("1: hello\n").count() == 20).then_some(())
     });
     served.stop();
+}
+
+const OLD: &str = r#"
+[[trigger.http]]
+route = "/..."
+component = "old"
+[[trigger.redis]]
+address = "redis://127.0.0.1:6379"
+channel = "orders"
+component = "old"
+[component.old]
+source = "spin-legacy.wasm"
+key_value_stores = ["default"]
+allowed_outbound_hosts = ["redis://127.0.0.1:6379"]
+"#;
+
+fn spin_messages_enter_modules_of_the_first_sdks(case: &Case) {
+    let mut redis = Redis::network(case);
+    redis.start(&[]);
+    let served = serve(redis.application(OLD, &["spin-legacy"], |_| {}));
+    redis.subscribed("orders");
+    let kept = |message: &str| {
+        eventually("it is kept", || {
+            (served.says("/get/message") == (200, message.to_owned())).then_some(())
+        });
+    };
+    redis.publish("orders", "hello", 1);
+    kept("hello");
+    redis.publish("orders", "trap", 1);
+    redis.publish("orders", "error", 1);
+    kept("error");
+    let server = "redis://127.0.0.1:6379";
+    assert_eq!(served.told("/redis/key", server), (200, "kept".to_owned()));
+    assert!(redis.said("GET key").contains("kept"));
+    for count in ["1", "2"] {
+        assert_eq!(served.told("/incr/count", server), (200, count.to_owned()));
+    }
+    let output = served.stop();
+    assert_eq!(output.stdout, "hello\nerror\n", "{output}");
+    for told in [
+        "component `old` trapped",
+        "its handler of a message has returned an error",
+    ] {
+        assert!(output.stderr.contains(told), "{told}: {output}");
+    }
 }
 
 fn spin_servers_that_let_nobody_in_are_told(case: &Case) {

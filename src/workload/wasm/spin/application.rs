@@ -41,8 +41,8 @@ impl Application {
                 continue;
             };
             match executor {
-                Executor::Http => self.enters(codes, &trigger.key, id, "a handler of wasi:http", |part| {
-                    part.http().is_some()
+                Executor::Http => self.enters(codes, &trigger.key, id, HANDLER, |part| {
+                    part.http().is_some() || part.is_inbound()
                 }),
                 Executor::Wagi { .. } => self.enters(codes, &trigger.key, id, PROGRAM, is_program),
             }?;
@@ -127,6 +127,8 @@ impl Application {
 }
 
 /// What executor wagi and command triggers want.
+/// What executor http wants.
+const HANDLER: &str = "a handler of wasi:http, or fermyon:spin/inbound-http,";
 const PROGRAM: &str = "a program with wasi:cli/run";
 
 fn is_program(part: &Part) -> bool {

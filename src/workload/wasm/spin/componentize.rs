@@ -5,7 +5,7 @@
 //! |---|---|
 //! | describes its interfaces in sections `component-type…` (SDKs of the versions 2 and 3) | the component it describes |
 //! | exports `_start` and describes none (WASI preview 1, for the executor `wagi` and commands) | a command |
-//! | exports `handle-http-request` or `handle-redis-message` (SDKs of version 1) | stays a module |
+//! | exports `handle-http-request` or `handle-redis-message` (SDKs before, and those for TinyGo) | a handler, see [`legacy`] |
 
 use std::borrow::Cow;
 
@@ -16,10 +16,8 @@ use wasi_preview1_component_adapter_provider::{
 use wasmparser::{Encoding, ExternalKind, Parser, Payload};
 use wit_component::ComponentEncoder;
 
+use super::legacy;
 use crate::workload::wasm::kinds::Refusal;
-
-/// What the interfaces of Spin's first SDKs were entered at.
-pub const LEGACY: [&str; 2] = ["handle-http-request", "handle-redis-message"];
 
 /// What a binary is before anything is made of it.
 #[derive(Debug, Default)]
@@ -36,20 +34,13 @@ pub fn component(binary: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
     if !look.is_module {
         return Ok(Cow::Borrowed(binary));
     }
-    let adapter = match look {
+    let (module, adapter) = match look {
         Look {
             describes_interfaces: true,
             ..
-        } => REACTOR,
-        Look { legacy: true, .. } => {
-            return Err(Refusal::Link {
-                reason:
-                    "it is a core module for the interfaces of Spin's first SDKs, which are not provided; \
-                         build it with a newer one"
-                        .to_owned(),
-            });
-        }
-        Look { starts: true, .. } => COMMAND,
+        } => (Cow::Borrowed(binary), REACTOR),
+        Look { legacy: true, .. } => (Cow::Owned(legacy::described(binary)?), REACTOR),
+        Look { starts: true, .. } => (Cow::Borrowed(binary), COMMAND),
         _ => {
             return Err(Refusal::Link {
                 reason: "it is a core module that says nothing of its interfaces, and has no `_start`"
@@ -57,7 +48,7 @@ pub fn component(binary: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
             });
         }
     };
-    encode(binary, adapter)
+    encode(&module, adapter)
         .map(Cow::Owned)
         .map_err(|reason| Refusal::Link {
             reason: crate::workload::wasm::kinds::shape::plain(&reason, 1000),
@@ -91,7 +82,7 @@ fn look(binary: &[u8]) -> wasmparser::Result<Look> {
                     let export = export?;
                     let function = export.kind == ExternalKind::Func;
                     look.starts |= function && export.name == "_start";
-                    look.legacy |= function && LEGACY.contains(&export.name);
+                    look.legacy |= function && legacy::is_handler(export.name);
                 }
             }
             Payload::CustomSection(section) => {
@@ -132,8 +123,6 @@ mod tests {
     fn what_nothing_can_be_made_of_is_refused() {
         let none = of("(module)").expect_err("refused");
         assert!(none.contains("no `_start`"), "{none}");
-        let legacy = of(r#"(module (func (export "handle-http-request")))"#).expect_err("refused");
-        assert!(legacy.contains("first SDKs"), "{legacy}");
         let unknown = r#"(module (import "env" "f" (func)) (memory (export "memory") 1)
             (func (export "_start")))"#;
         let unknown = of(unknown).expect_err("refused");

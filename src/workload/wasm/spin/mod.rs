@@ -22,6 +22,7 @@ mod componentize;
 mod files;
 pub mod host;
 mod http;
+mod legacy;
 mod manifest;
 mod part;
 mod program;

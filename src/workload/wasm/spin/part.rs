@@ -7,6 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::{p2, p3};
 
+use super::http::inbound;
 use super::redis::Generation;
 use super::{componentize, host, redis};
 use crate::workload::wasm::compile::{failed, not_taken};
@@ -31,6 +32,8 @@ pub struct Part {
 pub enum Handler {
     /// A handler of `wasi:http`.
     Http(Wasi),
+    /// `fermyon:spin/inbound-http`.
+    Inbound,
     /// `wasi:cli/run`.
     Command(Wasi),
     /// A handler of messages from Redis.
@@ -42,15 +45,20 @@ impl Part {
     pub fn http(&self) -> Option<Wasi> {
         self.handlers.iter().find_map(|handler| match handler {
             Handler::Http(wasi) => Some(*wasi),
-            Handler::Command(_) | Handler::Redis(_) => None,
+            Handler::Inbound | Handler::Command(_) | Handler::Redis(_) => None,
         })
+    }
+
+    /// Whether it has the first SDKs' handler of requests.
+    pub fn is_inbound(&self) -> bool {
+        self.handlers.contains(&Handler::Inbound)
     }
 
     /// The generation of its `wasi:cli/run`.
     pub fn command(&self) -> Option<Wasi> {
         self.handlers.iter().find_map(|handler| match handler {
             Handler::Command(wasi) => Some(*wasi),
-            Handler::Http(_) | Handler::Redis(_) => None,
+            Handler::Http(_) | Handler::Inbound | Handler::Redis(_) => None,
         })
     }
 
@@ -58,7 +66,7 @@ impl Part {
     pub fn redis(&self) -> Option<Generation> {
         self.handlers.iter().find_map(|handler| match handler {
             Handler::Redis(generation) => Some(*generation),
-            Handler::Http(_) | Handler::Command(_) => None,
+            Handler::Http(_) | Handler::Inbound | Handler::Command(_) => None,
         })
     }
 
@@ -66,6 +74,7 @@ impl Part {
     pub fn is_concurrent(&self) -> bool {
         self.handlers.iter().any(|handler| match handler {
             Handler::Http(wasi) | Handler::Command(wasi) => *wasi == Wasi::V03,
+            Handler::Inbound => false,
             Handler::Redis(generation) => *generation == Generation::V3,
         })
     }
@@ -86,6 +95,7 @@ impl fmt::Display for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(wasi) => write!(f, "a handler of wasi:http {}", wasi.version()),
+            Self::Inbound => f.write_str(inbound::INTERFACE),
             Self::Command(wasi) => write!(f, "wasi:cli/run {}", wasi.version()),
             Self::Redis(generation) => write!(f, "{}", generation.interface()),
         }
@@ -121,18 +131,20 @@ fn handlers(shape: &Shape) -> Result<Vec<Handler>, Refusal> {
         (http::HANDLER_02, Some(Wasi::V02)) => Some(Handler::Http(Wasi::V02)),
         (http::HANDLER_03, Some(Wasi::V03)) => Some(Handler::Http(Wasi::V03)),
         (command::RUN, Some(wasi)) => Some(Handler::Command(wasi)),
+        (inbound::INTERFACE, None) if export.name == inbound::INTERFACE => Some(Handler::Inbound),
         _ => Generation::of(&export.name).map(Handler::Redis),
     };
     let handlers: Vec<Handler> = shape.exports.iter().filter_map(handler).collect();
     if handlers.is_empty() {
         let old = shape.exports.iter().find(|export| is_of_an_old_sdk(&export.name));
         let hint = old.map_or("", |_| {
-            " (nor are handlers of SDKs before WASI 0.2.0 run, fermyon:spin/inbound-http and the snapshots \
-             0.2.0-rc-2023-10-18 and 0.2.0-rc-2023-11-10: build it with a newer one)"
+            " (nor are those of the snapshots before WASI 0.2.0 run, 0.2.0-rc-2023-10-18 and 0.2.0-rc-2023-11-10: \
+             build it with a newer SDK)"
         });
         return Err(Refusal::NothingToRun {
             wanted: format!(
-                "no handler of `wasi:http`, of WASI 0.2 or 0.3, nor `{}`, nor a handler of messages from Redis{hint}",
+                "no handler of `wasi:http`, of WASI 0.2 or 0.3, nor `{}`, `{}` or a handler of messages from Redis{hint}",
+                inbound::INTERFACE,
                 command::RUN
             ),
             exports: Listing::exports(shape),
@@ -141,10 +153,9 @@ fn handlers(shape: &Shape) -> Result<Vec<Handler>, Refusal> {
     Ok(handlers)
 }
 
-/// What components of SDKs 1 and 2.0 are entered at.
+/// What components of SDK 2.0 are entered at.
 fn is_of_an_old_sdk(export: &str) -> bool {
-    export.starts_with("fermyon:spin/inbound-http")
-        || export.starts_with("wasi:http/incoming-handler@0.2.0-rc-")
+    export.starts_with("wasi:http/incoming-handler@0.2.0-rc-")
 }
 
 fn check_imports(shape: &Shape) -> Result<(), Refusal> {
@@ -169,6 +180,7 @@ fn missing(import: &Import) -> Option<Missing> {
 fn check_handler(handler: Handler, linked: InstancePre<Host>) -> wasmtime::Result<()> {
     match handler {
         Handler::Http(wasi) => http::handler(linked, wasi).map(drop),
+        Handler::Inbound => inbound::find(linked.component()).map(drop),
         Handler::Command(Wasi::V02) => p2::bindings::CommandPre::new(linked).map(drop),
         Handler::Command(Wasi::V03) => p3::bindings::CommandPre::new(linked).map(drop),
         Handler::Redis(generation) => redis::find(linked.component(), generation).map(drop),
@@ -209,8 +221,7 @@ mod tests {
     #[test]
     fn what_old_sdks_export_is_known() {
         for (name, known) in [
-            ("fermyon:spin/inbound-http", true),
-            ("fermyon:spin/inbound-http@2.0.0", true),
+            ("fermyon:spin/inbound-http", false),
             ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", true),
             ("wasi:http/incoming-handler@0.2.0-rc-2023-11-10", true),
             ("wasi:http/incoming-handler@0.2.0", false),

@@ -41,6 +41,7 @@ use self::workers::Workers;
 use super::allowed_hosts::AllowedHosts;
 use super::runtime_config::{KeyValueStore, RuntimeConfig, SqliteDatabase};
 
+pub use self::bindings::fermyon::spin::http_types;
 pub use self::bounds::{Share, TooMany};
 pub use self::http::{Fetch, FetchError, Fetching};
 pub use self::link::{Interface, find, interfaces, unsupported};

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! client ── server (kinds::http) ── route ─┬─ reply of the manifest, health and info: at once
-//!                                          ├─ handler of wasi:http ─── instance ─┐
-//!                                          └─ CGI program (wagi) ───── instance ─┤
-//!  http://ID.spin.internal, self <─ outbound, where the manifest allows it ──┘
+//!                                          ├─ handler of wasi:http ───────── instance ─┐
+//!                                          ├─ fermyon:spin/inbound-http ──── instance ─┤
+//!                                          └─ CGI program (wagi) ─────────── instance ─┤
+//!  http://ID.spin.internal, self <─ outbound, where the manifest allows it ────────────┘
 //! ```
 //!
 //! An instance that calls another component holds its own room meanwhile. So that those that wait for each other cannot
@@ -12,10 +13,12 @@
 //! told so.
 
 mod headers;
+pub mod inbound;
 mod outbound;
 mod printed;
 mod router;
 mod wagi;
+mod whole;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock, Weak};
@@ -28,6 +31,7 @@ use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
 use wasmtime_wasi_http::WasiBody;
 
+use self::inbound::Inbound;
 pub use self::outbound::HttpOut;
 use self::router::{Matched, Router};
 use self::wagi::Wagi;
@@ -84,6 +88,7 @@ struct Inner {
 struct Served {
     id: String,
     http: Option<Handlers>,
+    inbound: Option<Inbound>,
     wagi: Option<Wagi>,
 }
 
@@ -186,9 +191,13 @@ impl Common<'_> {
             let limits = self.limits.another();
             Wagi::new(engine, linked.clone(), wasi, Arc::clone(seed), limits)
         });
+        let inbound = part
+            .is_inbound()
+            .then(|| Inbound::new(component, self.limits.another()));
         Ok(Served {
             id,
             http: http.transpose()?,
+            inbound: inbound.transpose()?,
             wagi: wagi.transpose()?,
         })
     }
@@ -270,12 +279,15 @@ impl App {
         let facts = headers::facts(request.uri(), &matched, client);
         match executor {
             Executor::Http => {
-                let handlers = served.http.as_ref().ok_or(NOT_SERVED)?;
+                headers::set(request.headers_mut(), facts);
+                let Some(handlers) = &served.http else {
+                    let inbound = served.inbound.as_ref().ok_or(NOT_SERVED)?;
+                    return inbound.answer(request, slots).await;
+                };
                 let handler = match caller {
                     Caller::Client(_) => &handlers.outer,
                     Caller::Component => handlers.inner.as_ref().ok_or(NOT_SERVED)?,
                 };
-                headers::set(request.headers_mut(), facts);
                 handler.answer(request, permits).await
             }
             Executor::Wagi { argv } => {

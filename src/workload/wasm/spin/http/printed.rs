@@ -7,15 +7,13 @@ use std::task::{Context, Poll};
 
 use hyper::body::Bytes;
 use tokio::io::AsyncWrite;
-use wasmtime::ResourceLimiter;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use super::whole::{MAX_BODY, take};
 use crate::workload::wasm::limits::Limits;
 
-/// Most bytes of a request's body, and of an answer.
-pub const MAX_BODY: usize = 16 << 20;
 /// Memory is taken by so many bytes at once.
 const STEP: usize = 256 << 10;
 /// What a program may write at once.
@@ -88,11 +86,6 @@ impl Kept {
         }
         Ok(())
     }
-}
-
-/// Takes bytes of the guests' memory, where they are left.
-pub fn take(held: &mut Limits, bytes: usize) -> bool {
-    matches!(held.memory_growing(0, bytes, None), Ok(true))
 }
 
 /// What a program has printed, with its share of the guests' memory.

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
-use tokio::task::{JoinError, JoinHandle};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::I32Exit;
@@ -18,8 +16,9 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::super::program::Program;
 use super::super::seed::Seed;
-use super::printed::{MAX_BODY, Output, take};
+use super::printed::Output;
 use super::router::Matched;
+use super::whole::{Running, collect};
 use super::{body, headers};
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::http::{Slots, report};
@@ -67,7 +66,7 @@ impl Wagi {
         let slot = slots.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         // What is kept is not held to what one instance may have.
         let mut held = self.limits.another().at_most_each(None);
-        let input = collect(body, &mut held).await?;
+        let input = Bytes::from(collect(body, &mut held).await?);
         let output = Output::new(self.limits.another().at_most_each(None));
         call.env
             .push(("CONTENT_LENGTH".to_owned(), input.len().to_string()));
@@ -78,15 +77,14 @@ impl Wagi {
         let mut store = Store::new(&self.engine, self.seed.host_with(context));
         let applied = self.limits.apply(&mut store, Host::limits);
         let program = Arc::clone(&self.program);
-        // In a task of its own: the connection has others to serve meanwhile.
-        let task = Running(tokio::spawn(async move {
+        let task = Running::start(async move {
             applied?;
             let outcome = run(&mut store, &program).await;
             drop(store);
             drop(held);
             drop(slot);
             outcome
-        }));
+        });
         let outcome = match task.outcome().await {
             Ok(Ok(())) => output
                 .into_bytes()
@@ -105,21 +103,6 @@ impl Wagi {
     }
 }
 
-/// A program that runs, as long as anybody waits for what it prints: a client that leaves ends it.
-struct Running<T>(JoinHandle<T>);
-
-impl<T> Running<T> {
-    async fn outcome(mut self) -> Result<T, JoinError> {
-        (&mut self.0).await
-    }
-}
-
-impl<T> Drop for Running<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn run(store: &mut Store<Host>, program: &Program) -> wasmtime::Result<()> {
     match program.run(store).await {
         Ok(Ok(())) => Ok(()),
@@ -127,22 +110,6 @@ async fn run(store: &mut Store<Host>, program: &Program) -> wasmtime::Result<()>
         Err(error) if matches!(error.downcast_ref::<I32Exit>(), Some(I32Exit(0))) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-async fn collect(mut body: WasiBody, held: &mut Limits) -> Result<Bytes, StatusCode> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > MAX_BODY {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
-        }
-        if !take(held, data.len()) {
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(Bytes::from(bytes))
 }
 
 impl Call {
@@ -335,23 +302,6 @@ mod tests {
         ] {
             assert_eq!(decoded(path), expected, "{path}");
         }
-    }
-
-    /// A client that leaves drops the future that waits.
-    #[tokio::test]
-    async fn a_program_ends_with_those_who_wait_for_it() {
-        let (held, ended) = tokio::sync::oneshot::channel::<()>();
-        let (started, starts) = tokio::sync::oneshot::channel();
-        let running = Running(tokio::spawn(async move {
-            let _held = held;
-            let _ = started.send(());
-            std::future::pending::<()>().await
-        }));
-        starts.await.expect("it runs");
-        let mut waiting = Box::pin(running.outcome());
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        drop(waiting);
-        ended.await.expect_err("what it held is gone");
     }
 
     #[test]
