@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::installed::{
-    client_with_buildkit, compose_plugin, compose_program, containerd_version, docker_version, find_program,
-    network_plugins, podman_version, succeeds,
+    client_with_buildkit, compose_plugin, compose_program, containerd_version, docker_version, find_postgres,
+    find_program, network_plugins, podman_version, succeeds,
 };
 
 /// A script for `sh -c` in a mount namespace of its own: shows the command after it a pure cgroup v2 tree,
@@ -64,6 +64,10 @@ pub enum Need {
     UnifiedTree,
     /// redis-server(1).
     RedisServer,
+    /// PostgreSQL's server, and what makes its directory.
+    Postgres,
+    /// MariaDB's.
+    MariaDb,
     /// Docker's daemon and client.
     Docker,
     /// A dockerd of that major version or later.
@@ -228,6 +232,11 @@ impl Need {
                 "no cgroup v2 tree can be mounted here",
             ),
             Need::RedisServer => absent(&["redis-server"]),
+            Need::Postgres => unless(
+                find_postgres("initdb").is_some() && find_postgres("postgres").is_some(),
+                "PostgreSQL's server is not installed",
+            ),
+            Need::MariaDb => absent(&["mariadbd", "mariadb-install-db"]),
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
             Need::DockerFrom(wanted) => match docker_version() {
                 None => Some("dockerd is not installed".to_owned()),

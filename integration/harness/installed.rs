@@ -28,6 +28,19 @@ fn places(name: &str) -> impl Iterator<Item = PathBuf> {
     files.filter(|file| file.is_file())
 }
 
+/// Where a program of PostgreSQL's server is, which distributions keep apart, by version.
+pub fn find_postgres(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let kept_apart = versions.map(|version| version.path().join("bin").join(name));
+    kept_apart
+        .filter(|file| file.is_file())
+        .chain(places(name))
+        .next()
+}
+
 /// Whether a command ends with exit code 0.
 pub fn succeeds(program: &str, args: &[&str]) -> bool {
     Command::new(program)

@@ -2,6 +2,7 @@
 //! process. A peer that knows no Wasm cannot pass any of these.
 
 mod cache;
+mod databases;
 mod detection;
 mod entries;
 mod escape;
@@ -52,6 +53,7 @@ pub fn tests() -> Vec<Test> {
         traps::tests(),
         sockets::tests(),
         stores::tests(),
+        databases::tests(),
         http::tests(),
         spin::tests(),
         slight::tests(),
