@@ -1,6 +1,7 @@
 //! What an application answers.
 
 use super::*;
+use crate::harness::http::begin;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -12,6 +13,7 @@ pub fn tests() -> Vec<Test> {
         test!(spin_a_program_answers_as_cgi_has_it),
         test!(spin_a_trap_names_its_component),
         test!(spin_a_hundred_at_once),
+        test!(spin_instances_that_compute_leave_others_their_turns),
         test!(spin_a_part_of_it_is_run_elsewhere),
         test!(spin_exec_runs_what_it_is_told),
         test!(spin_components_of_sdk_3),
@@ -263,6 +265,24 @@ fn spin_a_hundred_at_once(case: &Case) {
     });
     assert!(wrong.is_empty(), "{wrong:#?}");
     shop.stop();
+}
+
+/// More of them than there are threads, and none that ends.
+fn spin_instances_that_compute_leave_others_their_turns(case: &Case) {
+    let shop = serve(shop(case, |_| {}));
+    let address = shop.address;
+    let computing: Vec<_> = within(shop.pid, || {
+        (0..8).map(|_| begin(address, "/spin").expect("asked")).collect()
+    });
+    // They have begun, which shows in nothing but time.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    for _ in 0..5 {
+        assert_eq!(shop.says("/env"), (200, "MODE=site\n".to_owned()));
+        assert_eq!(shop.says("/.well-known/spin/health").0, 200);
+    }
+    drop(computing);
+    shop.container.kill("KILL").ok();
+    shop.run.wait().code_is(137);
 }
 
 fn spin_a_part_of_it_is_run_elsewhere(case: &Case) {

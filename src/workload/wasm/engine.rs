@@ -21,6 +21,9 @@ const WASMTIME: &str = "48.0.8";
 pub struct Build {
     /// Counts the guest's work, so that it can be limited; costs some speed.
     pub fuel: bool,
+    /// Looks now and then whether others want the thread; costs some speed in loops.
+    #[serde(default)]
+    pub yields: bool,
     /// How much work goes into the code.
     #[serde(default)]
     pub tier: Tier,
@@ -78,13 +81,14 @@ pub fn release() -> String {
     format!("wasmtime {WASMTIME}")
 }
 
-/// Settings that both sides share: the proposals of [`proposals::ALL`], memory images copied on write, no
-/// epochs, since a container is stopped by a signal.
+/// Settings that both sides share: the proposals of [`proposals::ALL`], memory images copied on write, epochs only
+/// where guests of one process must leave the thread to each other: a container is stopped by a signal.
 fn settings(build: Build) -> Config {
     let mut config = Config::new();
     proposals::configure(&mut config, build.tier == Tier::Baseline);
     config.memory_init_cow(true);
     config.consume_fuel(build.fuel);
+    config.epoch_interruption(build.yields);
     // By default an environment variable decides this, which would differ between the two sides.
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     if build.tier == Tier::Baseline {
@@ -234,8 +238,8 @@ mod tests {
     #[test]
     fn what_one_side_compiles_the_other_loads() {
         for tier in [Tier::Optimized, Tier::Quick, Tier::Baseline] {
-            for fuel in [false, true] {
-                let build = Build { fuel, tier };
+            for (fuel, yields) in [(false, false), (true, false), (false, true)] {
+                let build = Build { fuel, yields, tier };
                 let compiler = compiler_engine(build, false).expect("a compiler");
                 let code = compiler
                     .precompile_module(b"(module (func (export \"f\")))")
@@ -256,6 +260,11 @@ mod tests {
         let counting = Build { fuel: true, ..plain };
         assert_eq!(identity(plain), identity(plain));
         assert_ne!(identity(plain), identity(counting));
+        let yielding = Build {
+            yields: true,
+            ..plain
+        };
+        assert_ne!(identity(plain), identity(yielding));
         let lock = include_str!("../../../Cargo.lock");
         assert!(
             lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"")),

@@ -20,6 +20,7 @@ pub struct Limits {
     /// Bytes that this store may have at most, whatever is left of the budget.
     each: Option<usize>,
     fuel: Option<u64>,
+    yields: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,7 @@ impl Limits {
             held: 0,
             each: None,
             fuel: options.fuel,
+            yields: false,
         }
     }
 
@@ -89,6 +91,13 @@ impl Limits {
     #[must_use]
     pub fn at_most_each(mut self, bytes: Option<usize>) -> Self {
         self.each = bytes;
+        self
+    }
+
+    /// The same, where a store that computes leaves its thread to others at each of its engine's epochs.
+    #[must_use]
+    pub fn yielding(mut self) -> Self {
+        self.yields = true;
         self
     }
 
@@ -104,6 +113,7 @@ impl Limits {
             held: 0,
             each: self.each,
             fuel: self.fuel,
+            yields: self.yields,
         }
     }
 
@@ -119,6 +129,10 @@ impl Limits {
     ) -> wasmtime::Result<()> {
         if let Some(fuel) = self.fuel {
             store.set_fuel(fuel)?;
+        }
+        if self.yields {
+            store.epoch_deadline_async_yield_and_update(1);
+            store.set_epoch_deadline(1);
         }
         store.limiter(limiter);
         Ok(())

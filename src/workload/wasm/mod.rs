@@ -151,6 +151,8 @@ impl<'a> Request<'a> {
     fn build(&self) -> Build {
         Build {
             fuel: self.options.fuel.is_some(),
+            // Its components share threads with each other.
+            yields: self.world == World::Spin,
             ..Build::default()
         }
     }
@@ -191,7 +193,7 @@ pub fn default_dir(rootless: bool) -> Result<PathBuf, CacheError> {
     base.map(|base| base.join("wrun")).ok_or(CacheError::NoHome)
 }
 
-#[cfg(test)]
-mod tests;
 #[cfg(all(test, any(feature = "spin", feature = "slight")))]
 mod golden;
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use wasmtime_wasi::WasiCtx;
 use super::beside::Beside;
 use super::http::{self, HttpOut, Link, Prepared};
 use super::manifest::{Executor, Target};
+use super::pace::Pace;
 use super::part::{self, Part};
 use super::program::Once;
 use super::redis::Subscriber;
@@ -126,9 +127,9 @@ impl Application {
     }
 }
 
-/// What executor wagi and command triggers want.
 /// What executor http wants.
 const HANDLER: &str = "a handler of wasi:http, or fermyon:spin/inbound-http,";
+/// What executor wagi and command triggers want.
 const PROGRAM: &str = "a program with wasi:cli/run";
 
 fn is_program(part: &Part) -> bool {
@@ -171,7 +172,9 @@ impl Loaded {
         } = self;
         let memory = guest.memory_limit.map(usable);
         let guest_limits = GuestLimits::with_share(memory, guest_memory, &guest.options);
-        let guest_limits = guest_limits.at_most_each(application.settings.instance_memory);
+        let guest_limits = guest_limits
+            .at_most_each(application.settings.instance_memory)
+            .yielding();
         let link = Link::default();
         let ready = ready(&application, components, &guest_limits, &link)?;
         let shares = Shares::new(limits.instances, &application);
@@ -222,6 +225,13 @@ fn ready(
     limits: &GuestLimits,
     link: &Link,
 ) -> wasmtime::Result<Vec<Arc<Ready>>> {
+    let mut engines: Vec<Engine> = Vec::new();
+    for (engine, ..) in &components {
+        if !engines.iter().any(|known| Engine::same(known, engine)) {
+            engines.push(engine.clone());
+        }
+    }
+    let pace = Pace::new(engines);
     let ready = |(member, (engine, component, part)): (&Member, (Engine, Component, Part))| {
         let seed = Seed {
             environment: member.environment.clone(),
@@ -231,6 +241,7 @@ fn ready(
             stores: Arc::clone(&application.stores),
             limits: limits.another(),
             outbound: Arc::new(HttpOut::new(&member.grants, Arc::clone(link))),
+            pace: Arc::clone(&pace),
         };
         Ok(Arc::new(Ready {
             linked: part::link(&engine, &component)?.instantiate_pre(&component)?,

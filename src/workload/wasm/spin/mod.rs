@@ -24,6 +24,7 @@ pub mod host;
 mod http;
 mod legacy;
 mod manifest;
+mod pace;
 mod part;
 mod program;
 mod read;

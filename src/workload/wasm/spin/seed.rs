@@ -10,6 +10,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::host::{Grants, SpinCtx, Stores};
 use super::http::HttpOut;
+use super::pace::Pace;
 use super::part::Part;
 use crate::workload::wasm::kinds::wasi::{Context, Host};
 use crate::workload::wasm::limits::Limits;
@@ -51,6 +52,7 @@ pub struct Seed {
     pub stores: Arc<Stores>,
     pub limits: Limits,
     pub outbound: Arc<HttpOut>,
+    pub pace: Arc<Pace>,
 }
 
 impl Seed {
@@ -65,7 +67,9 @@ impl Seed {
     pub fn host_with(&self, wasi: Context) -> Host {
         let spin = SpinCtx::new(Arc::clone(&self.grants), Arc::clone(&self.stores));
         let requests = self.outbound.of_instance(spin.share());
-        let spin = spin.with_http(requests.fetch(self.stores.call_bytes()));
+        let spin = spin
+            .with_http(requests.fetch(self.stores.call_bytes()))
+            .at(self.pace.begin());
         Host::of_component(wasi, self.limits.another(), spin, requests)
     }
 

@@ -39,6 +39,7 @@ use self::key_value::Backend;
 use self::sqlite::Place;
 use self::workers::Workers;
 use super::allowed_hosts::AllowedHosts;
+use super::pace::Busy;
 use super::runtime_config::{KeyValueStore, RuntimeConfig, SqliteDatabase};
 
 pub use self::bindings::fermyon::spin::http_types;
@@ -175,6 +176,7 @@ pub struct SpinCtx {
     stores: Arc<Stores>,
     share: Share,
     http: Option<Fetch>,
+    _busy: Option<Busy>,
 }
 
 impl SpinCtx {
@@ -185,6 +187,7 @@ impl SpinCtx {
             stores,
             share,
             http: None,
+            _busy: None,
         }
     }
 
@@ -192,6 +195,13 @@ impl SpinCtx {
     #[must_use]
     pub fn with_http(mut self, fetch: Fetch) -> Self {
         self.http = Some(fetch);
+        self
+    }
+
+    /// Counts it among the instances of this pace, for as long as it is there.
+    #[must_use]
+    pub fn at(mut self, busy: Busy) -> Self {
+        self._busy = Some(busy);
         self
     }
 
