@@ -27,12 +27,17 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Bytes that the host holds for one call: a value, or all rows of a query.
 const CALL_BYTES: usize = 64 << 20;
 const LEAST_CALL_BYTES: usize = 1 << 20;
+/// So many calls at once can have that much from servers; what they have is counted in steps of these bytes.
+const FULL_CALLS: usize = 4;
+const STEP: usize = 4 << 10;
 
 /// The limits of an application.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     connections: Arc<Semaphore>,
     components: Arc<Mutex<BTreeMap<String, OfComponent>>>,
+    /// A permit for each step of bytes that may be held for calls.
+    held: Arc<Semaphore>,
     pub call_bytes: usize,
 }
 
@@ -49,6 +54,14 @@ pub struct Share {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
     handles: Arc<Semaphore>,
+    held: Arc<Semaphore>,
+}
+
+/// Bytes of servers that the host holds for one call; they are given back with it.
+#[derive(Debug)]
+pub struct Hold {
+    all: Arc<Semaphore>,
+    steps: usize,
 }
 
 /// Given back with the connection that it is for.
@@ -67,10 +80,12 @@ impl Bounds {
     pub fn new(memory: Option<u64>, connections: Option<u32>) -> Self {
         let connections = connections.map_or(CONNECTIONS, |most| most as usize);
         let of_memory = memory.map(|memory| usize::try_from(memory / 16).unwrap_or(usize::MAX));
+        let call_bytes = of_memory.map_or(CALL_BYTES, |bytes| bytes.clamp(LEAST_CALL_BYTES, CALL_BYTES));
         Self {
+            held: Arc::new(Semaphore::new(FULL_CALLS * call_bytes / STEP)),
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             components: Arc::default(),
-            call_bytes: of_memory.map_or(CALL_BYTES, |bytes| bytes.clamp(LEAST_CALL_BYTES, CALL_BYTES)),
+            call_bytes,
         }
     }
 
@@ -79,7 +94,13 @@ impl Bounds {
             all: Arc::clone(&self.connections),
             own: Arc::new(Semaphore::new(CONNECTIONS_OF_INSTANCE)),
             handles: Arc::new(Semaphore::new(HANDLES)),
+            held: Arc::clone(&self.held),
         }
+    }
+
+    /// Of a call that has nothing yet.
+    pub fn hold(&self) -> Hold {
+        Hold::new(&self.held)
     }
 
     /// The share of a component, by its name.
@@ -123,7 +144,44 @@ impl OfComponent {
     }
 }
 
+impl Hold {
+    fn new(all: &Arc<Semaphore>) -> Self {
+        Self {
+            all: Arc::clone(all),
+            steps: 0,
+        }
+    }
+
+    /// Has it that many bytes, where all calls together may have as much.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), String> {
+        let more = bytes.div_ceil(STEP).saturating_sub(self.steps);
+        let permits = u32::try_from(more)
+            .ok()
+            .and_then(|more| self.all.try_acquire_many(more).ok());
+        let permits = permits.ok_or("the answers to all calls at once have more bytes than are allowed")?;
+        permits.forget();
+        self.steps += more;
+        Ok(())
+    }
+
+    /// Gives all of it back.
+    pub fn clear(&mut self) {
+        self.all.add_permits(std::mem::take(&mut self.steps));
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 impl Share {
+    /// What [`Bounds::hold`] gives.
+    pub fn hold(&self) -> Hold {
+        Hold::new(&self.held)
+    }
+
     /// A place for one more connection, waiting for those of other instances.
     pub fn connection(&self) -> impl Future<Output = Result<Permit, TooMany>> + Send + use<> {
         let own = Arc::clone(&self.own).try_acquire_owned();
@@ -161,6 +219,27 @@ mod tests {
         assert_eq!(Bounds::new(Some(1 << 20), None).call_bytes, 1 << 20);
         let bounds = Bounds::new(Some(64 << 20), None);
         assert!(bounds.check(4 << 20).is_ok() && bounds.check((4 << 20) + 1).is_err());
+    }
+
+    #[test]
+    fn all_calls_have_no_more_than_a_few_may() {
+        let bounds = Bounds::new(Some(64 << 20), None);
+        let mut full: Vec<Hold> = (0..FULL_CALLS).map(|_| bounds.hold()).collect();
+        for hold in &mut full {
+            hold.grow(bounds.call_bytes).expect("as much as one may have");
+            hold.grow(1).expect("it has that");
+        }
+        bounds.share().hold().grow(1).expect_err("a byte too many");
+        full.pop();
+        bounds
+            .share()
+            .hold()
+            .grow(bounds.call_bytes)
+            .expect("what came back");
+        bounds
+            .hold()
+            .grow(usize::MAX)
+            .expect_err("more than can be counted");
     }
 
     #[tokio::test]

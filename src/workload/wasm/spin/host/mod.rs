@@ -43,7 +43,7 @@ use super::pace::Busy;
 use super::runtime_config::{KeyValueStore, RuntimeConfig, SqliteDatabase};
 
 pub use self::bindings::fermyon::spin::http_types;
-pub use self::bounds::{Share, TooMany};
+pub use self::bounds::{Hold, Share, TooMany};
 pub use self::http::{Fetch, FetchError, Fetching};
 pub use self::link::{Interface, find, interfaces, unsupported};
 pub use self::network::{Unreachable, connect};

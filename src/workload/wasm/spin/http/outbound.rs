@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::super::MANIFEST;
 use super::super::allowed_hosts::{INTERNAL, usual_port};
-use super::super::host::{Fetch, FetchError, Fetching, Grants, Share, TooMany};
+use super::super::host::{Fetch, FetchError, Fetching, Grants, Hold, Share, TooMany};
 use super::{App, Link, empty};
 use crate::workload::wasm::kinds::shape::printable;
 use crate::workload::wasm::kinds::wasi::{Drained, Outbound, Sent, send};
@@ -123,6 +123,7 @@ impl Requests {
         };
         let request = request.map(|body| body.map_err(|never| match never {}).boxed_unsync());
         let sending = Pin::from(self.send(request, Some(options)));
+        let hold = self.share.hold();
         Box::pin(async move {
             let (response, connection) = sending.await.map_err(|error| match error {
                 Error::HttpRequestDenied => FetchError::NotAllowed,
@@ -131,13 +132,25 @@ impl Requests {
             // How it ended is told by the body.
             let connection = tokio::spawn(Pin::from(connection));
             let (head, body) = response.into_parts();
-            let body = tokio::time::timeout(WHOLE_TIME, Limited::new(body, most).collect()).await;
+            let body = tokio::time::timeout(WHOLE_TIME, collect(Limited::new(body, most), hold)).await;
             connection.abort();
-            let body = body.map_err(|_| FetchError::Failed)?;
-            let body = body.map_err(|_| FetchError::Failed)?;
-            Ok(Response::from_parts(head, body.to_bytes()))
+            let body = body.ok().flatten().ok_or(FetchError::Failed)?;
+            Ok(Response::from_parts(head, body))
         })
     }
+}
+
+/// All of an answer's body, as far as all calls at once may have it.
+async fn collect(mut body: Limited<WasiBody>, mut hold: Hold) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else {
+            continue;
+        };
+        hold.grow(bytes.len() + data.len()).ok()?;
+        bytes.extend_from_slice(&data);
+    }
+    Some(Bytes::from(bytes))
 }
 
 impl Outbound for Requests {

@@ -41,7 +41,7 @@ impl RedisStore {
         Ok(Self {
             server: Server::parse(url)?,
             connection: Mutex::default(),
-            allowance: Allowance::new(bounds.call_bytes),
+            allowance: Allowance::new(&bounds),
             swaps: Semaphore::new(SWAPS),
             share: bounds.share(),
             bounds,
@@ -62,7 +62,7 @@ impl RedisStore {
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let (mut connection, number) = self.connection().await?;
-        self.allowance.renew();
+        let _call = self.allowance.call();
         match command.query_async(&mut connection).await {
             Ok(value) => Ok(value),
             Err(error) => Err(self.failed(&error, number).await),
@@ -141,7 +141,7 @@ impl RedisStore {
         let closed = |_| Error::Other("the store is closed".to_owned());
         let _turn = self.swaps.acquire().await.map_err(closed)?;
         let _permit = self.share.connection().await?;
-        let allowance = Allowance::new(self.bounds.call_bytes);
+        let allowance = Allowance::new(&self.bounds);
         let (mut connection, _driver) = self.server.connect(allowance).await.map_err(Error::Other)?;
         let other = |error: RedisError| Error::Other(text(&error));
         let () = cmd("WATCH")

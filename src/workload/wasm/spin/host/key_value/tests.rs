@@ -265,10 +265,8 @@ async fn a_connection_that_broke_is_made_anew() {
     let store = opened("default", &stores);
     store.set(key(1), vec![1]).await.expect("set");
     let other = crate::workload::wasm::spin::host::redis::Server::parse(&address).expect("an address");
-    let (mut connection, _driver) = other
-        .connect(crate::workload::wasm::spin::host::capped::Allowance::new(0))
-        .await
-        .expect("a connection");
+    let allowance = crate::workload::wasm::spin::host::capped::Allowance::new(&stores.bounds);
+    let (mut connection, _driver) = other.connect(allowance).await.expect("a connection");
     let kill = ::redis::cmd("CLIENT")
         .arg("KILL")
         .arg("TYPE")

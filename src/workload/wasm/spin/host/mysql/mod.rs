@@ -138,7 +138,7 @@ impl Opened {
             .iter()
             .map(|column| (column.name_str().into_owned(), kind(column)))
             .collect();
-        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let (mut rows, mut bytes, mut hold) = (Vec::new(), 0, self.bounds.hold());
         while let Some(row) = found.next().await.map_err(query_failed)? {
             let mut values = Vec::with_capacity(columns.len());
             for (value, (name, kind)) in row.unwrap().into_iter().zip(&columns) {
@@ -148,6 +148,7 @@ impl Opened {
                 values.push(value);
             }
             self.bounds.check(bytes).map_err(Error::Other)?;
+            hold.grow(bytes).map_err(Error::Other)?;
             rows.push(values);
         }
         Ok(RowSet { columns, rows })

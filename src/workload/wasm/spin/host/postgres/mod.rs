@@ -147,7 +147,7 @@ fn open(
         }
         let mut last = failed("the address names no host");
         for (host, port) in &hosts {
-            let allowance = Allowance::new(bounds.call_bytes);
+            let allowance = Allowance::new(&bounds);
             match greet(&config, &grants, (host, *port), allowance.clone()).await {
                 Ok((client, driver)) => {
                     let client = Arc::new(client);
@@ -232,13 +232,13 @@ impl From<tokio_postgres::Error> for Error {
 impl Opened {
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
         self.check(&statement, &parameters)?;
-        self.allowance.renew();
+        let _call = self.allowance.call();
         Ok(self.client.execute_raw(statement.as_str(), parameters).await?)
     }
 
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
         self.check(&statement, &parameters)?;
-        self.allowance.renew();
+        let _call = self.allowance.call();
         let statement = self.client.prepare(&statement).await?;
         let columns = statement.columns().iter().map(|column| Column {
             name: column.name().to_owned(),

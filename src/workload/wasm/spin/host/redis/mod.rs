@@ -181,7 +181,7 @@ fn open(
             Unreachable::NotAllowed(_) => Error::InvalidAddress,
             Unreachable::Failed(text) => Error::Other(text),
         })?;
-        let allowance = Allowance::new(bounds.call_bytes);
+        let allowance = Allowance::new(&bounds);
         let greeted = server.greet(stream, allowance.clone()).await;
         let (connection, driver) = greeted.map_err(Error::Other)?;
         Ok(Connection {
@@ -198,7 +198,7 @@ fn open(
 
 impl Opened {
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
-        self.allowance.renew();
+        let _call = self.allowance.call();
         Ok(command.query_async(&mut self.connection.clone()).await?)
     }
 
