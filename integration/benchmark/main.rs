@@ -260,7 +260,7 @@ impl Bench {
                     .collect()
             }
             (Part::Idle, Some(ours)) => vec![wasm::idle::measure(self, &ours)],
-            (Part::Http, Some(ours)) => vec![wasm::http::measure(self, &ours, wasmtime.as_deref())],
+            (Part::Http, Some(ours)) => wasm::http::measure(self, &ours, wasmtime.as_deref()),
             (Part::Wasm | Part::Idle | Part::Http, None) => {
                 self.left_out
                     .push(format!("{part:?}: there is no wrun to measure"));

@@ -23,7 +23,7 @@ pub enum Part {
     Wasm,
     /// memory of many idle Wasm containers
     Idle,
-    /// requests per second of a wasi:http service
+    /// requests per second of a wasi:http service, also as a Spin application, and their starts
     Http,
     /// the same program through Docker, as Wasm and natively
     Docker,

@@ -1,16 +1,18 @@
 //! Requests per second of a `wasi:http` service, with 1, 10 and 100 connections that are kept: the same component
-//! in a container of ours and under `wasmtime serve`, in turn.
+//! in a container of ours, as a component of a Spin application there, and under `wasmtime serve`, in turn; and how long
+//! it takes from the start of a container to the first answer, where compiled code is in the cache.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::docker::wait_for_compilers;
 use crate::figures::{Figures, Plot, Table};
 use crate::measure::time;
-use crate::{Bench, Runtime};
+use crate::{Bench, Place, Runtime};
 
 const CONNECTIONS: [usize; 3] = [1, 10, 100];
 const ROUNDS: usize = 3;
@@ -19,28 +21,65 @@ const DURATION: Duration = Duration::from_secs(2);
 /// How long a service may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table {
+/// The application of which the same component is a part.
+const APPLICATION: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "bench"
+[[trigger.http]]
+route = "/..."
+component = "one"
+[component.one]
+source = "http.wasm"
+"#;
+
+/// A container of ours that serves on a port of the host's.
+struct Service {
+    id: &'static str,
+    bundle: PathBuf,
+    port: u16,
+}
+
+impl Service {
+    fn new(place: &Place, id: &'static str, entry: &str, variable: &str) -> Self {
+        let port = free_port();
+        let bundle = place.bundle_with(id, &[entry], |config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+            namespaces.retain(|namespace| namespace["type"] != "network");
+            // Docker sets some of a network namespace, which would be the host's here.
+            config["linux"]["sysctl"] = serde_json::json!({});
+            let environment = config["process"]["env"].as_array_mut().expect("a list");
+            environment.push(format!("{variable}=127.0.0.1:{port}").into());
+        });
+        Self { id, bundle, port }
+    }
+
+    fn start(&self, place: &Place, ours: &Runtime) {
+        let bundle = self.bundle.to_str().expect("UTF-8");
+        time(place.command(ours, &["run", "--detach", "--bundle", bundle, self.id]));
+    }
+
+    fn end(&self, place: &Place, ours: &Runtime) {
+        time(place.command(ours, &["delete", "--force", self.id]));
+    }
+}
+
+pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Vec<Table> {
     let place = &bench.place;
     let guest = place.add_guest("http", include_bytes!("../../guests/http-02.wasm"));
     let guest = place.rootfs().join(&guest[1..]);
-    let own = free_port();
-    let bundle = place.bundle_with("http", &["/http.wasm"], |config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "network");
-        // Docker sets some of a network namespace, which would be the host's here.
-        config["linux"]["sysctl"] = serde_json::json!({});
-        let environment = config["process"]["env"].as_array_mut().expect("a list");
-        environment.push(format!("WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:{own}").into());
-    });
-    let arguments = [
-        "run",
-        "--detach",
-        "--bundle",
-        bundle.to_str().expect("UTF-8"),
-        "http",
+    std::fs::write(place.rootfs().join("spin.toml"), APPLICATION).expect("the manifest");
+    let services = [
+        Service::new(place, "http", "/http.wasm", "WASMTIME_HTTP_PROXY_SOCKET_ADDR"),
+        Service::new(place, "spin", "/", "SPIN_HTTP_LISTEN_ADDR"),
     ];
-    time(place.command(ours, &arguments));
-    let mut servers = vec![(ours.name.clone(), own)];
+    let names = [ours.name.clone(), format!("{}, as Spin application", ours.name)];
+    let starts = starts(bench, ours, &services, &names);
+    for service in &services {
+        service.start(place, ours);
+    }
+    let ports = services.iter().map(|service| service.port);
+    let mut servers: Vec<(String, u16)> = names.into_iter().zip(ports).collect();
     let theirs = wasmtime.map(|program| {
         let port = free_port();
         servers.push(("wasmtime serve".to_owned(), port));
@@ -74,7 +113,41 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table 
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
     }
-    time(place.command(ours, &["delete", "--force", "http"]));
+    for service in &services {
+        service.end(place, ours);
+    }
+    std::fs::remove_file(place.rootfs().join("spin.toml")).expect("the manifest");
+    vec![table, starts]
+}
+
+/// From the start of `run` to the end of the first answer.
+fn starts(bench: &Bench, ours: &Runtime, services: &[Service], names: &[String]) -> Table {
+    let place = &bench.place;
+    // Leaves the cache with optimised code, which is made in the background.
+    for service in services {
+        service.start(place, ours);
+        wait_until_listening(service.port);
+        service.end(place, ours);
+    }
+    wait_for_compilers();
+    let mut times: Vec<Vec<f64>> = services.iter().map(|_| Vec::new()).collect();
+    for round in 0..bench.options.rounds {
+        for turn in 0..services.len() {
+            let at = (round + turn) % services.len();
+            let service = &services[at];
+            let begin = Instant::now();
+            service.start(place, ours);
+            wait_until_listening(service.port);
+            let stream = TcpStream::connect(("127.0.0.1", service.port)).expect("it listens");
+            ask_once(&stream, &mut BufReader::new(&stream));
+            times[at].push(begin.elapsed().as_secs_f64() * 1e3);
+            service.end(place, ours);
+        }
+    }
+    let columns = names.to_vec();
+    let mut table = Table::new("http-start", "wasi:http to the first answer", "ms", columns);
+    table.plot = Plot::None;
+    table.add("warm", times.iter().map(|times| Figures::of(times)).collect());
     table
 }
 
@@ -99,7 +172,7 @@ fn wait_until_listening(port: u16) {
     let start = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(start.elapsed() < PATIENCE, "nothing listens on port {port}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_micros(200));
     }
 }
 
@@ -127,12 +200,16 @@ fn ask(port: u16, answered: &AtomicU64, ended: &AtomicBool) {
     stream.set_nodelay(true).expect("a socket option");
     let mut reader = BufReader::new(&stream);
     while !ended.load(Ordering::Relaxed) {
-        (&stream)
-            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .expect("the service reads");
-        answer(&mut reader);
+        ask_once(&stream, &mut reader);
         answered.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn ask_once(mut stream: &TcpStream, reader: &mut impl BufRead) {
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("the service reads");
+    answer(reader);
 }
 
 /// Reads one answer to its end.
