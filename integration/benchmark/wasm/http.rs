@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::docker::wait_for_compilers;
 use crate::figures::{Figures, Plot, Table};
 use crate::measure::time;
-use crate::{Bench, Place, Runtime};
+use crate::{Bench, Place, Runtime, bundle};
 
 const CONNECTIONS: [usize; 3] = [1, 10, 100];
 const ROUNDS: usize = 3;
@@ -33,6 +33,15 @@ component = "one"
 source = "http.wasm"
 "#;
 
+/// A root file system of the application, as that of all others: a manifest there would make an application of any guest.
+fn application(place: &Place, guest: &Path) -> PathBuf {
+    let rootfs = place.file("application");
+    bundle::make_rootfs(&rootfs);
+    std::fs::copy(guest, rootfs.join("http.wasm")).expect("the guest");
+    std::fs::write(rootfs.join("spin.toml"), APPLICATION).expect("the manifest");
+    rootfs
+}
+
 /// A container of ours that serves on a port of the host's.
 struct Service {
     id: &'static str,
@@ -41,13 +50,14 @@ struct Service {
 }
 
 impl Service {
-    fn new(place: &Place, id: &'static str, entry: &str, variable: &str) -> Self {
+    fn new(place: &Place, id: &'static str, rootfs: &Path, entry: &str, variable: &str) -> Self {
         let port = free_port();
         let bundle = place.bundle_with(id, &[entry], |config| {
             let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
             namespaces.retain(|namespace| namespace["type"] != "network");
             // Docker sets some of a network namespace, which would be the host's here.
             config["linux"]["sysctl"] = serde_json::json!({});
+            config["root"]["path"] = serde_json::json!(rootfs);
             let environment = config["process"]["env"].as_array_mut().expect("a list");
             environment.push(format!("{variable}=127.0.0.1:{port}").into());
         });
@@ -68,10 +78,11 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Vec<Ta
     let place = &bench.place;
     let guest = place.add_guest("http", include_bytes!("../../guests/http-02.wasm"));
     let guest = place.rootfs().join(&guest[1..]);
-    std::fs::write(place.rootfs().join("spin.toml"), APPLICATION).expect("the manifest");
+    let application = application(place, &guest);
+    let variables = ["WASMTIME_HTTP_PROXY_SOCKET_ADDR", "SPIN_HTTP_LISTEN_ADDR"];
     let services = [
-        Service::new(place, "http", "/http.wasm", "WASMTIME_HTTP_PROXY_SOCKET_ADDR"),
-        Service::new(place, "spin", "/", "SPIN_HTTP_LISTEN_ADDR"),
+        Service::new(place, "http", &place.rootfs(), "/http.wasm", variables[0]),
+        Service::new(place, "spin", &application, "/", variables[1]),
     ];
     let names = [ours.name.clone(), format!("{}, as Spin application", ours.name)];
     let starts = starts(bench, ours, &services, &names);
@@ -116,7 +127,6 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Vec<Ta
     for service in &services {
         service.end(place, ours);
     }
-    std::fs::remove_file(place.rootfs().join("spin.toml")).expect("the manifest");
     vec![table, starts]
 }
 
