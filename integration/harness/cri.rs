@@ -262,7 +262,7 @@ impl<'case> Cri<'case> {
 
 /// What containerd reads: the manual's text for its version, and what has nothing to do with the runtime.
 fn containerd_config(case: &Case, dir: &Path) -> String {
-    let new = containerd_version() >= 2;
+    let new = containerd_version().is_some_and(|version| version >= (2, 0));
     let text_of = CONTAINERD[usize::from(new)];
     let mut config = text_of.replace(PROGRAM, &text(&case.runtime.path));
     let systemd = systemd_makes_cgroups();

@@ -264,7 +264,7 @@ impl Need {
                 "the network plugins of CNI are not installed (package containernetworking-plugins)",
             ),
             Need::PodsInUserNamespaces => unless(
-                containerd_version() >= 2,
+                containerd_version().is_some_and(|version| version >= (2, 0)),
                 "no containerd of 2.0 or later is installed, which makes pods with user namespaces",
             ),
             Need::Conmon => absent(&["conmon"]),

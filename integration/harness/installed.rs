@@ -96,21 +96,20 @@ pub fn compose_program() -> bool {
 
 /// Of `podman version 4.3.1`.
 pub fn podman_version() -> Option<(u32, u32)> {
-    let output = Command::new("podman").arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut numbers = text.split_whitespace().last()?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    version_of("podman", |text| text.split_whitespace().last())
 }
 
-/// The first number of containerd's version, out of `containerd github.com/containerd/containerd 1.6.20 …` or `…/v2
-/// v2.1.9 …`; 0 where there is none.
-pub fn containerd_version() -> u32 {
-    let output = Command::new("containerd").arg("--version").output();
-    let text = output.map_or_else(|_| Vec::new(), |output| output.stdout);
-    let text = String::from_utf8_lossy(&text);
-    let version = text.split_whitespace().nth(2).unwrap_or_default();
-    let number = version.trim_start_matches('v').split('.').next();
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+/// Of `containerd github.com/containerd/containerd 1.6.20 …` or `…/v2 v2.1.9 …`.
+pub fn containerd_version() -> Option<(u32, u32)> {
+    version_of("containerd", |text| text.split_whitespace().nth(2))
+}
+
+/// The first two numbers of what `word` finds in a program's `--version`; nothing where there is no such program.
+fn version_of(program: &str, word: fn(&str) -> Option<&str>) -> Option<(u32, u32)> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut numbers = word(&text)?.trim_start_matches('v').split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// The directory of CNI's plugins.

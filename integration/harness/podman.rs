@@ -26,13 +26,18 @@ const SUBORDINATE: &str = "300000:65536";
 const NOBODY: u32 = 65534;
 
 /// What precedes the process that keeps the namespaces. Podman keeps network namespaces and locks under /run and
-/// /dev/shm, also where it is told to keep its state elsewhere, and it looks for subordinate ids in /etc. Beside the
+/// /dev/shm, also where it is told to keep its state elsewhere, and it looks for subordinate ids in /etc, since shadow 4.17
+/// only of users that there are. Beside the
 /// hierarchies of cgroup v1 it makes plain directories for controllers that this machine has not, which other engines
 /// then take for hierarchies; so it gets the hierarchies on a tmpfs of its own. What a user mounts in turn is his own
 /// only where the tree is shared.
 const PREPARE: &str = "set -e; busybox ip link set lo up; mount -t tmpfs -o mode=1777 none /dev/shm; \
      mkdir -p /run/netns; mount -t tmpfs none /run/netns; \
      for name in subuid subgid; do mount --bind \"$1.ids\" /etc/$name; done; \
+     if ! grep -q ^containers: /etc/passwd; then \
+         { cat /etc/passwd; echo containers:x:299999:299999::/:/bin/false; } >\"$1.passwd\"; \
+         mount --bind \"$1.passwd\" /etc/passwd; \
+     fi; \
      if ! test -e /sys/fs/cgroup/cgroup.controllers; then \
          mkdir \"$1.old\"; mount --move /sys/fs/cgroup \"$1.old\"; mount -t tmpfs none /sys/fs/cgroup; \
          for tree in \"$1.old\"/*; do \
@@ -100,9 +105,11 @@ impl<'case> Podman<'case> {
                 .expect("our own directory");
             ids = format!("{}:{SUBORDINATE}\n", user.id);
         }
-        // Raising hard limits, as Podman does by default, is not possible on every machine.
+        // Raising hard limits, as Podman does by default, is not possible on every machine; and a journal that is not
+        // kept is not for users to read.
         let config = format!(
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n\
+             log_driver = \"k8s-file\"\n\
              [engine]\nlock_type = \"file\"\nruntime_supports_nocgroup = [\"{NAME}\"]\n\
              [engine.runtimes]\n{NAME} = [\"{}\"]\n",
             text(&runtime)

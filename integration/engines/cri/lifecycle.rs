@@ -7,6 +7,7 @@ use crate::engines::cgroup_file;
 use crate::harness::Test;
 use crate::harness::command::eventually;
 use crate::harness::cri::NATIVE;
+use crate::harness::installed::containerd_version;
 
 pub fn tests(kind: Kind) -> Vec<Test> {
     vec![
@@ -148,7 +149,12 @@ fn restart_of_the_daemon(mut cri: Cri<'_>) {
         let pods = cri.call(&["pods", "--quiet", "--state", "Ready"]);
         pods.stdout.contains(&id).then_some(())
     });
-    assert_eq!(cri.wait(&ends)["exitCode"], 5);
+    // From 1.7 on containerd asks for the processes of what it finds at its start, and takes a container without any for
+    // one that was never started (its shim_load.go): that it ended is told, its code is lost.
+    let forgets =
+        cri.kind() == Kind::Containerd && containerd_version().is_some_and(|version| version >= (1, 7));
+    let code = cri.wait(&ends)["exitCode"].clone();
+    assert!(code == 5 || forgets && code == 255, "{code}");
     assert_eq!(cri.shell(&goes_on, "echo still there"), "still there");
     cri.call(&["stop", "--timeout", "0", &goes_on]).ok();
     assert_eq!(cri.inspect(&goes_on)["status"]["exitCode"], 137);
