@@ -2,7 +2,7 @@
 //! machine: root's, or those of a user who is not root.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -103,6 +103,10 @@ impl<'case> Podman<'case> {
             }
             fs::set_permissions(dir.join("xdg"), PermissionsExt::from_mode(0o700))
                 .expect("our own directory");
+            if user.cgroup.is_some() {
+                // Not to all runtimes that it calls does Podman hand on the bus by its own variable.
+                symlink(format!("/run/user/{}/bus", user.id), dir.join("xdg/bus")).expect("a link");
+            }
             ids = format!("{}:{SUBORDINATE}\n", user.id);
         }
         // Raising hard limits, as Podman does by default, is not possible on every machine; and a journal that is not
