@@ -148,6 +148,9 @@ fn base() -> clap::Command {
             .about("An OCI container runtime that runs native and WebAssembly programs")
             .long_about(OVERVIEW)
             .subcommand_value_name("COMMAND")
+            // As with runc: of an option that is given twice the last counts, and a list grows. Podman 5.8 says
+            // `--leave-running` twice.
+            .args_override_self(true)
             .disable_version_flag(true),
     )
 }

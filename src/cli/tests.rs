@@ -329,3 +329,19 @@ fn only_exec_fails_with_its_own_code() {
     assert_eq!(invocation("wrun exec ID sh").command.failure_code(), 255);
     assert_eq!(invocation("wrun run ID").command.failure_code(), 1);
 }
+
+#[test]
+fn of_an_option_given_twice_the_last_counts() {
+    let twice =
+        "wrun --root A --root B checkpoint --leave-running --leave-running --work-path C --work-path D ID";
+    let invocation = invocation(twice);
+    assert_eq!(invocation.global.root, Some("B".into()));
+    let said = format!("{:?}", invocation.command);
+    assert!(said.contains("leave_running: true"), "{said}");
+    assert!(said.contains("\"D\"") && !said.contains("\"C\""), "{said}");
+    let lists = format!(
+        "{:?}",
+        self::invocation("wrun exec --env E=1 --env F=2 ID sh").command
+    );
+    assert!(lists.contains("E=1") && lists.contains("F=2"), "{lists}");
+}
