@@ -35,7 +35,9 @@ fn networks(case: &Case) {
     let none = docker
         .run(&["--network", "none"], NATIVE, &["ls", "/sys/class/net"])
         .ok();
-    assert_eq!(none.stdout, "lo\n");
+    // Where it has tunnels built in, the kernel adds one to each namespace.
+    let interfaces: Vec<_> = none.lines().into_iter().filter(|it| *it != "sit0").collect();
+    assert_eq!(interfaces, ["lo"]);
     let bridge = docker
         .run(&["--network", "bridge"], NATIVE, &["ifconfig", "eth0"])
         .ok();
