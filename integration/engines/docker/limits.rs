@@ -20,7 +20,9 @@ pub fn wasm_tests() -> Vec<Test> {
 
 fn memory_limit(case: &Case) {
     let docker = Docker::new(case);
-    let id = docker.start(&["--memory", "32m"], NATIVE, &["tail", "/dev/zero"]);
+    // The shim is told of it by the cgroup, which must not be gone before it looks: the first process stays a while.
+    let script = ["sh", "-c", "tail /dev/zero; sleep 1; exit 137"];
+    let id = docker.start(&["--memory", "32m"], NATIVE, &script);
     assert_eq!(docker.call(&["wait", &id]).ok().stdout, "137\n");
     assert_eq!(
         docker.inspect(&id, "{{.State.OOMKilled}} {{.State.ExitCode}}"),
