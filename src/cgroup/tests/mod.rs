@@ -227,7 +227,7 @@ fn a_setting_that_fails_leaves_no_v1_cgroup() {
     if !on_v1() {
         return;
     }
-    let plan = plan_of(r#"{"cpu": {"cpus": "4000"}}"#, "fails", CgroupMode::V1);
+    let plan = plan_of(r#"{"cpu": {"cpus": "4000"}}"#, "fails/one", CgroupMode::V1);
     let error = Cgroup::create(&plan).expect_err("no such processor");
     assert!(
         error
@@ -235,7 +235,11 @@ fn a_setting_that_fails_leaves_no_v1_cgroup() {
             .starts_with("linux.resources.cpu.cpus: cannot write \"4000\" to "),
         "{error}"
     );
-    let plan = plan_of(r#"{"rdma": {"x": {"hcaHandles": 1}}}"#, "fails", CgroupMode::V1);
+    let plan = plan_of(
+        r#"{"rdma": {"x": {"hcaHandles": 1}}}"#,
+        "fails/one",
+        CgroupMode::V1,
+    );
     let error = Cgroup::create(&plan).expect_err("no such controller");
     assert!(
         error.to_string().contains("no cgroup controller \"rdma\""),
@@ -244,6 +248,7 @@ fn a_setting_that_fails_leaves_no_v1_cgroup() {
     let Location::Cgroupfs { path } = plan.location else {
         panic!("a path")
     };
+    // Its own parent: the one above is shared with the other tests of this process.
     for tree in v1::locate(&path).unwrap() {
         assert!(!tree.path.parent().unwrap().exists(), "{}", tree.path.display());
     }

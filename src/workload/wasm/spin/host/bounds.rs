@@ -177,7 +177,7 @@ impl Drop for Hold {
 }
 
 impl Share {
-    /// What [`Bounds::hold`] gives.
+    /// Bytes held for this instance, none at first, counted against what all instances may hold.
     pub fn hold(&self) -> Hold {
         Hold::new(&self.held)
     }
