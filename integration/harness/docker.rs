@@ -2,7 +2,7 @@
 //! remains on the machine. One serves the whole suite; it is ended by its pid.
 
 pub mod compose;
-mod host;
+pub mod host;
 pub mod life;
 mod remap;
 
@@ -340,7 +340,8 @@ impl<'case> Docker<'case> {
             .expect("the first test that needed the daemon could not start it");
         let daemon = shared.get_or_insert_with(|| {
             let dir = base().join("docker");
-            let flags = host::with_devices(&dir);
+            let mut flags = host::with_devices(&dir);
+            flags.extend(host::with_time_namespaces(&dir, &Runtime::all()));
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
             Daemon::start(&dir, &Runtime::all(), &flags)
         });

@@ -30,18 +30,21 @@ fn becomes(docker: &Docker, id: &str, health: &str) {
     });
 }
 
-/// The container, whose health is whether /watch/well exists, is well, is not, and is again.
-fn health_follows(case: &Case, docker: &Docker, id: &str) {
+/// The container, whose health is whether /watch/well exists, is well, is not, and is again. Docker keeps five
+/// answers: `good` is in one while it is well and `bad` while it is not, each after the exit code.
+fn health_follows(case: &Case, docker: &Docker, id: &str, good: &str, bad: &str) {
     let well = case.dir.join("watch/well");
+    let answered = |answer: &str| {
+        let format = "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}";
+        eventually(&format!("a check answers {answer:?}"), || {
+            docker.inspect(id, format).contains(answer).then_some(())
+        });
+    };
     becomes(docker, id, "healthy");
+    answered(good);
     fs::remove_file(&well).expect("our own file");
     becomes(docker, id, "unhealthy");
-    let last = "{{$all := .State.Health.Log}}{{range $all}}{{.ExitCode}} {{end}}";
-    assert!(
-        docker.inspect(id, last).starts_with("0 "),
-        "{}",
-        docker.inspect(id, last)
-    );
+    answered(bad);
     assert!(docker.inspect(id, "{{.State.Health.FailingStreak}}") != "0");
     fs::write(&well, "well\n").expect("a file");
     becomes(docker, id, "healthy");
@@ -72,18 +75,14 @@ fn health_check(case: &Case) {
         "1",
     ];
     let id = docker.start(&flags, NATIVE, &["sleep", "100"]);
-    health_follows(case, &docker, &id);
-    let said = docker.inspect(&id, "{{range .State.Health.Log}}{{.Output}}{{end}}");
-    assert!(said.contains("well") && said.contains("can't open"), "{said}");
+    health_follows(case, &docker, &id, "0 well", "1 cat: can't open");
 }
 
 fn health_check_by_a_guest(case: &Case) {
     let docker = Docker::in_place_of_runc(case);
     let id = docker.start(&["-v", &watch(case)], "wasm-watched:test", &[]);
-    health_follows(case, &docker, &id);
     // 44: WASI's number for what does not exist.
-    let codes = docker.inspect(&id, "{{range .State.Health.Log}}{{.ExitCode}} {{end}}");
-    assert!(codes.contains("44 "), "{codes}");
+    health_follows(case, &docker, &id, "0 ", "44 ");
 }
 
 fn restarted_whatever_it_ends_with(case: &Case) {

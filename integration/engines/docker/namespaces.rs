@@ -1,6 +1,7 @@
 //! Namespaces: of the container, of the host, of another container; the networks, names and addresses in them.
 
 use super::*;
+use crate::harness::docker::host::in_time;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -10,11 +11,17 @@ pub fn tests() -> Vec<Test> {
         test!(namespaces_of_the_host),
         test!(namespaces_of_another),
         test!(end_in_the_host_s_pid_namespace),
+        test!(time_namespaces)
+            .needs(Need::TimeNamespace)
+            .runc_from(2, "time namespaces"),
     ]
 }
 
 pub fn wasm_tests() -> Vec<Test> {
-    vec![test!(namespaces_of_a_guest)]
+    vec![
+        test!(namespaces_of_a_guest),
+        test!(time_namespace_of_a_guest).needs(Need::TimeNamespace),
+    ]
 }
 
 fn published_port(case: &Case) {
@@ -178,6 +185,37 @@ fn end_in_the_host_s_pid_namespace(case: &Case) {
     docker.wait_for_log(&ended, "up");
     docker.call(&["kill", "--signal", "USR1", &ended]).ok();
     over(&ended, "3\n");
+}
+
+/// Starts a container that has one, as those of the newest Docker do unasked; it and its namespace, which is not the host's.
+fn start_in_time(docker: &Docker, image: &str, arguments: &[&str]) -> (String, String) {
+    let runtime = in_time(&docker.case.runtime.name);
+    let id = docker.start(&["--runtime", &runtime], image, arguments);
+    let pid = docker.inspect(&id, "{{.State.Pid}}");
+    let of = |process: &str| {
+        let script = format!("readlink /proc/{process}/ns/time");
+        docker.outside(&script).ok().stdout
+    };
+    let (own, host) = (of(&pid), of("self"));
+    assert!(own.starts_with("time:["), "{own}");
+    assert_ne!(own, host);
+    (id, own)
+}
+
+fn time_namespaces(case: &Case) {
+    let docker = Docker::new(case);
+    let (id, own) = start_in_time(&docker, NATIVE, &["sleep", "100"]);
+    let show = ["exec", id.as_str(), "readlink", "/proc/self/ns/time"];
+    assert_eq!(docker.call(&show).ok().stdout, own);
+    docker.call(&["restart", "--time", "0", &id]).ok();
+    let again = docker.call(&show).ok().stdout;
+    assert!(again.starts_with("time:["), "{again}");
+}
+
+fn time_namespace_of_a_guest(case: &Case) {
+    let docker = Docker::new(case);
+    let (id, _) = start_in_time(&docker, "wasm-sleep:test", &[]);
+    docker.wait_for_log(&id, "sleeping");
 }
 
 fn namespaces_of_a_guest(case: &Case) {

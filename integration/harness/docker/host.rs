@@ -2,6 +2,7 @@
 //! devices that it reads.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::super::case::text;
 use super::super::command::Output;
 use super::super::facts::Need;
+use super::super::runtime::Runtime;
 use super::Docker;
 
 /// The flags of a daemon in `dir` that reads descriptions of devices (CDI) there. Docker knows of them from 25 on.
@@ -29,6 +31,36 @@ pub(super) fn with_devices(dir: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// Stands between Docker and `$RUNTIME`: a container gets a time namespace, as from Docker 29.5 on it has by default.
+const IN_TIME: &str = r#"#!/bin/sh
+previous=
+for argument; do
+    case $previous in
+    --bundle) sed -i 's/"namespaces":\[/&{"type":"time"},/' "$argument/config.json" || exit ;;
+    esac
+    previous=$argument
+done
+exec '$RUNTIME' "$@"
+"#;
+
+/// The name of `runtime` where its containers have time namespaces.
+pub fn in_time(runtime: &str) -> String {
+    format!("{runtime}-in-time")
+}
+
+/// The flags of a daemon in `dir` that knows each runtime under that name as well.
+pub(super) fn with_time_namespaces(dir: &Path, runtimes: &[Runtime]) -> Vec<String> {
+    fs::create_dir_all(dir).expect("a directory for the daemon");
+    let flags = runtimes.iter().flat_map(|runtime| {
+        let name = in_time(&runtime.name);
+        let script = dir.join(&name);
+        fs::write(&script, IN_TIME.replace("$RUNTIME", &text(&runtime.path))).expect("a script");
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("our own file");
+        ["--add-runtime".to_owned(), format!("{name}={}", text(&script))]
+    });
+    flags.collect()
 }
 
 impl Docker<'_> {
