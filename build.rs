@@ -18,6 +18,16 @@ fn main() {
             println!("cargo::rustc-cfg=known_libc");
         }
     }
+    // Linking takes longer with it, which is for the builds that are to be fast. GNU ld and LLD know such scripts.
+    let other_linker = ["mold", "gold"]
+        .iter()
+        .any(|name| flags().contains(&format!("fuse-ld={name}")));
+    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") && has_fixed_address() && !other_linker
+    {
+        println!("cargo::rerun-if-changed=src/order.ld");
+        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rustc-link-arg-bin=wrun=-T{root}/src/order.ld");
+    }
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let rust = Command::new(rustc)
         .arg("--version")
@@ -34,10 +44,15 @@ fn main() {
     );
 }
 
+/// What cargo gives to the compiler.
+fn flags() -> String {
+    std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default()
+}
+
 /// Whether .cargo/config.toml's flags are used, which RUSTFLAGS and others replace: without them it is not right to begin
 /// before the C library does.
 fn has_fixed_address() -> bool {
-    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let flags = flags();
     // The last one counts.
     let model = flags
         .split('\x1f')

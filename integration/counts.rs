@@ -3,6 +3,7 @@
 //!
 //! The bounds are for the test build. The release build makes the same calls and has about a third of the faults.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use crate::harness::command::read;
@@ -19,6 +20,10 @@ pub fn tests() -> Vec<Test> {
         test!(page_faults_of_state).wrun_only("the bounds are wrun's own"),
         test!(page_faults_of_exec).wrun_only("the bounds are wrun's own"),
     ];
+    // The release is stripped of names.
+    if cfg!(debug_assertions) {
+        tests.push(test!(names_of_the_linker_s_order).wrun_only("the order is wrun's own"));
+    }
     // src/sys/entry.rs is for this processor.
     if cfg!(target_arch = "x86_64") {
         tests.push(counted(test!(the_clone_is_executed_before_all_else)));
@@ -167,4 +172,30 @@ fn page_faults(case: &Case, args: &[&str]) -> usize {
     let line = output.stderr.lines().find(|line| line.contains("Minor"));
     let number = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
     number.unwrap_or_else(|| panic!("busybox tells no faults: {output}"))
+}
+
+/// src/order.ld is for the release, where a name that is no more does no harm and no good; those of Rust's functions are in
+/// the test build too. `integration/order` makes it anew.
+fn names_of_the_linker_s_order(_: &Case) {
+    let names = include_str!("../src/order.ld").lines().filter_map(|line| {
+        let (_, name) = line.split_once("_ZN")?;
+        name.strip_suffix("17h*)")
+    });
+    let names: BTreeSet<&str> = names.collect();
+    let symbols = Command::new("nm").arg(env!("CARGO_BIN_EXE_wrun")).output();
+    // It comes with the linker.
+    let symbols = String::from_utf8(symbols.expect("nm starts").stdout).expect("UTF-8");
+    let functions = symbols.lines().filter_map(|line| {
+        let (_, name) = line.split_once(" _ZN")?;
+        Some(name.rsplit_once("17h")?.0)
+    });
+    let there: BTreeSet<&str> = functions.collect();
+    let gone: Vec<_> = names.difference(&there).collect();
+    assert!(
+        gone.len() * 10 <= names.len(),
+        "{} of {} are no more: {gone:#?}",
+        gone.len(),
+        names.len()
+    );
+    assert!(names.len() > 300, "{}", names.len());
 }
