@@ -223,7 +223,7 @@ enum Victim {
 }
 
 /// Starts and stops with twenty in flight, while the runtime, shims and containers are killed. `WRUN_TEST_SOAK` is how
-/// many, 60 by default.
+/// many, 60 by default. On a slow machine it takes minutes until a container's turn to be ended comes.
 fn soak(case: &Case) {
     const VICTIMS: [Victim; 6] = [
         Victim::Nobody,
@@ -243,7 +243,7 @@ fn soak(case: &Case) {
     let mut failed = 0;
     for (index, id) in ids.iter().enumerate() {
         let victim = VICTIMS[index % VICTIMS.len()];
-        let run = case.start(containerd.run_command(&["--detach"], &root, id, &["sleep", "100"]));
+        let run = case.start(containerd.run_command(&["--detach"], &root, id, &["sleep", "3600"]));
         if matches!(victim, Victim::Runtime) {
             // Each time a little later, so that each of its steps comes in turn.
             kill_runtime(case, id, Duration::from_millis(index as u64 % 16));
@@ -293,7 +293,7 @@ fn finish(containerd: &Containerd, id: &str, victim: Victim, run: command::Runni
         }
         Victim::Container => {
             output.ok();
-            for pid in leaks::processes_with(|line| line == "sleep 100") {
+            for pid in leaks::processes_with(|line| line == "sleep 3600") {
                 let own = read(Path::new(&format!("/proc/{pid}/cgroup")));
                 if own.contains(id) {
                     kill_process(command::pid(pid), Signal::KILL).expect("it runs");

@@ -33,10 +33,11 @@ fn minor(path: &Path) -> u32 {
     let text = Command::new(path).arg("--version").output();
     let text = text.map_or_else(|_| Vec::new(), |output| output.stdout);
     let text = String::from_utf8_lossy(&text);
+    // "runc version 1.1.5+ds1", "crun version 1.28"; each is a line.
     let number = text
         .split("version 1.")
         .nth(1)
-        .and_then(|rest| rest.split('.').next());
+        .and_then(|rest| rest.split(|digit: char| !digit.is_ascii_digit()).next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 

@@ -12,6 +12,8 @@ pub fn tests() -> Vec<Test> {
         test!(rootless_run),
         test!(rootless_life),
         test!(rootless_user_namespaces),
+        test!(rootless_user_namespace_without_the_user)
+            .wrun_only("runc and crun walk to the root file system as one whom the user's directory, of mode 0700, keeps out"),
         test!(rootless_mounts),
         test!(rootless_pod),
         test!(rootless_without_a_cgroup)
@@ -84,19 +86,21 @@ fn rootless_life(case: &Case) {
     podman.remove(&id);
 }
 
-/// Each `--userns`, by the maps that the container sees. The intermediate ids of the user's namespace are 0, which is
-/// the user, and 1 to 65536.
+/// The maps that a container with `--userns MODE` sees, and its user and group. The intermediate ids of the user's namespace
+/// are 0, which is the user, and 1 to 65536.
+fn maps(podman: &Podman, mode: &str) -> Vec<String> {
+    let script = "cat /proc/self/uid_map; echo $(id -u) $(id -g)";
+    let output = podman.run(&alone(&["--userns", mode]), NATIVE, &["sh", "-c", script]);
+    let text = output.ok().stdout;
+    let lines = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.collect()
+}
+
 fn rootless_user_namespaces(case: &Case) {
     let podman = Podman::rootless(case);
-    let script = "cat /proc/self/uid_map; echo $(id -u) $(id -g)";
-    let run = |mode: &str| {
-        let output = podman.run(&alone(&["--userns", mode]), NATIVE, &["sh", "-c", script]);
-        let text = output.ok().stdout;
-        let lines = text
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-        lines.collect::<Vec<_>>()
-    };
+    let run = |mode: &str| maps(&podman, mode);
     let user = podman.user_id();
     let kept = run("keep-id");
     assert!(kept.contains(&format!("{user} 0 1")), "{kept:?}");
@@ -104,9 +108,13 @@ fn rootless_user_namespaces(case: &Case) {
     let given = run("keep-id:uid=1000,gid=2000");
     assert_eq!(given[..2], ["0 1 1000", "1000 0 1"]);
     assert_eq!(given.last().map(String::as_str), Some("1000 2000"));
-    assert_eq!(run("nomap"), ["0 1 65536", "0 0"]);
     assert_eq!(run("auto:size=1000"), ["0 1 1000", "0 0"]);
     assert_eq!(run("host"), [&format!("0 {user} 1"), "1 300000 65536", "0 0"]);
+}
+
+fn rootless_user_namespace_without_the_user(case: &Case) {
+    let podman = Podman::rootless(case);
+    assert_eq!(maps(&podman, "nomap"), ["0 1 65536", "0 0"]);
 }
 
 fn rootless_mounts(case: &Case) {
