@@ -13,7 +13,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::super::host::http_types as types;
 use super::super::seed::{Ready, Seed};
-use super::whole::{MAX_BODY, Running, collect, kept};
+use super::whole::{MAX_BODY, MAX_HEAD, Running, collect, kept};
 use super::{body, headers};
 use crate::workload::wasm::kinds::http::{Slots, report};
 use crate::workload::wasm::kinds::shape::printable;
@@ -22,9 +22,6 @@ use crate::workload::wasm::limits::Limits;
 
 pub const INTERFACE: &str = "fermyon:spin/inbound-http";
 const FUNCTION: &str = "handle-request";
-
-/// Bytes of an answer besides its body that are taken from a component.
-const MAX_HEAD: usize = 1 << 20;
 
 /// A component that answers requests.
 pub struct Inbound {
@@ -169,7 +166,10 @@ fn response_of(
     for (name, value) in answer.headers.unwrap_or_default() {
         let wrong = || wasmtime::format_err!("the field `{}` of its answer cannot be sent", printable(&name));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
-        fields.append(name, HeaderValue::try_from(value).map_err(|_| wrong())?);
+        let value = HeaderValue::try_from(value).map_err(|_| wrong())?;
+        // Beyond some ten thousand the map would panic otherwise, and end all others with this one.
+        let added = fields.try_append(name, value);
+        added.map_err(|_| wasmtime::format_err!("its answer has more fields than can be sent"))?;
     }
     headers::leave_connection_to_server(&mut fields);
     Ok(match kept(answer.body.unwrap_or_default(), limits) {
@@ -237,5 +237,15 @@ mod tests {
         ] {
             answer(status, name, value).expect_err("no answer");
         }
+    }
+    #[test]
+    fn an_answer_of_too_many_fields_is_none() {
+        let answer = types::Response {
+            status: 200,
+            headers: Some((0..40_000).map(|at| (format!("a{at}"), String::new())).collect()),
+            body: None,
+        };
+        let error = response_of(answer, Limits::none()).expect_err("no answer");
+        assert!(error.to_string().contains("more fields"), "{error}");
     }
 }

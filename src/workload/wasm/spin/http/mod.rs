@@ -292,8 +292,13 @@ impl App {
             }
             Executor::Wagi { argv } => {
                 let wagi = served.wagi.as_ref().ok_or(NOT_SERVED)?;
-                let call = wagi::Call::new(&request, &matched, facts, client, argv);
-                wagi.answer(call, request.into_body(), slots).await
+                let circumstances = wagi::Circumstances {
+                    matched: &matched,
+                    facts,
+                    client,
+                    argv,
+                };
+                wagi.answer(request, circumstances, slots).await
             }
         }
     }

@@ -18,7 +18,7 @@ use super::super::program::Program;
 use super::super::seed::Seed;
 use super::printed::Output;
 use super::router::Matched;
-use super::whole::{Running, collect};
+use super::whole::{MAX_HEAD, Running, collect, take};
 use super::{body, headers};
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::http::{Slots, report};
@@ -33,8 +33,18 @@ pub struct Wagi {
     limits: Limits,
 }
 
+/// What is known of a request besides itself.
+pub struct Circumstances<'a> {
+    pub matched: &'a Matched,
+    /// Those of `headers`.
+    pub facts: Vec<(String, String)>,
+    pub client: SocketAddr,
+    /// The manifest's template of the arguments.
+    pub argv: &'a str,
+}
+
 /// What a program is told of a request.
-pub struct Call {
+struct Call {
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -58,15 +68,19 @@ impl Wagi {
     /// Runs the program for a request.
     pub async fn answer(
         &self,
-        mut call: Call,
-        body: WasiBody,
+        request: Request<WasiBody>,
+        circumstances: Circumstances<'_>,
         slots: &Slots,
     ) -> Result<Response<WasiBody>, StatusCode> {
         // Before anything is kept of the request: there is no more of them than of instances.
         let slot = slots.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         // What is kept is not held to what one instance may have.
         let mut held = self.limits.another().at_most_each(None);
-        let input = Bytes::from(collect(body, &mut held).await?);
+        let mut call = Call::new(&request, circumstances);
+        if !take(&mut held, call.bytes()) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let input = Bytes::from(collect(request.into_body(), &mut held).await?);
         let output = Output::new(self.limits.another().at_most_each(None));
         call.env
             .push(("CONTENT_LENGTH".to_owned(), input.len().to_string()));
@@ -113,19 +127,16 @@ async fn run(store: &mut Store<Host>, program: &Program) -> wasmtime::Result<()>
 }
 
 impl Call {
-    /// `facts` are those of `headers`; `argv` is the manifest's template of the arguments.
-    pub fn new(
-        request: &Request<WasiBody>,
-        matched: &Matched,
-        facts: Vec<(String, String)>,
-        client: SocketAddr,
-        argv: &str,
-    ) -> Self {
+    fn new(request: &Request<WasiBody>, circumstances: Circumstances<'_>) -> Self {
+        let Circumstances {
+            matched,
+            facts,
+            client,
+            argv,
+        } = circumstances;
         let uri = request.uri();
         let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-        let args = argv
-            .replace("${SCRIPT_NAME}", path)
-            .replace("${ARGS}", &query.replace('&', " "));
+        let args = filled(argv, path, query);
         let header = |name: HeaderName| {
             let value = request.headers().get(name);
             value.and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -165,12 +176,37 @@ impl Call {
             env,
         }
     }
+
+    /// About as many as it takes of memory, here and in the program's surroundings.
+    fn bytes(&self) -> usize {
+        let args = self.args.iter().map(|arg| size_of::<String>() + arg.len());
+        let env = self.env.iter().map(|(name, value)| {
+            let texts = name.len() + value.len();
+            size_of::<(String, String)>() + texts
+        });
+        2 * args.chain(env).sum::<usize>()
+    }
+}
+
+/// A template of arguments with a request's path and query in it. These are a client's: what looks like a part of the
+/// template in them is none, or a short path could become as many long queries.
+fn filled(argv: &str, path: &str, query: &str) -> String {
+    let query = query.replace('&', " ");
+    let parts = argv
+        .split("${SCRIPT_NAME}")
+        .map(|part| part.replace("${ARGS}", &query));
+    parts.collect::<Vec<_>>().join(path)
 }
 
 /// A variable for each field; one that comes more than once is put together (RFC 3875, section 4.1.18).
 fn of_fields(fields: &HeaderMap) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for name in fields.keys() {
+        // It would become the variable of another field, which a proxy before us may vouch for: `X_Real_IP` that of
+        // `X-Real-IP`. Apache and nginx leave them out too.
+        if name.as_str().contains('_') {
+            continue;
+        }
         let key = name.as_str().to_uppercase().replace('-', "_");
         // A client's Proxy would become HTTP_PROXY, which programs take for their proxy (CVE-2016-5385).
         if ["AUTHORIZATION", "CONNECTION", "PROXY"].contains(&key.as_str()) {
@@ -209,6 +245,9 @@ fn decoded(path: &str) -> String {
 /// The answer that a program has printed: fields, an empty line, a body.
 fn response(printed: &Bytes) -> Response<WasiBody> {
     let (head, rest) = split(printed);
+    if head.len() > MAX_HEAD {
+        return failed("the program has printed more than the 1 MiB of fields that an answer may have\n");
+    }
     let mut answer = Response::new(body(printed.slice_ref(rest)));
     let (mut says_something, mut status) = (false, None);
     for line in String::from_utf8_lossy(head).lines() {
@@ -217,8 +256,10 @@ fn response(printed: &Bytes) -> Response<WasiBody> {
         };
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
         if name == "status" {
-            let code = value.split(' ').next().unwrap_or_default();
-            status = Some(code.parse::<StatusCode>().unwrap_or(StatusCode::BAD_GATEWAY));
+            let code = value.split(' ').next().unwrap_or_default().parse::<StatusCode>();
+            // One that tells of an answer to come is none: the client would wait for it, or speak another protocol.
+            let code = code.ok().filter(|code| !code.is_informational());
+            status = Some(code.unwrap_or(StatusCode::BAD_GATEWAY));
             says_something = true;
             continue;
         }
@@ -226,19 +267,25 @@ fn response(printed: &Bytes) -> Response<WasiBody> {
             continue;
         };
         says_something |= name == CONTENT_TYPE || name == LOCATION;
-        answer.headers_mut().append(name, value);
+        // Beyond some ten thousand the map would panic otherwise, and end all others with this one.
+        if answer.headers_mut().try_append(name, value).is_err() {
+            return failed("the program has printed more fields than can be sent\n");
+        }
     }
     if !says_something {
-        let text = "the program has printed no Content-Type, Location or Status\n";
-        let mut failed = Response::new(body(Bytes::from_static(text.as_bytes())));
-        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        return failed;
+        return failed("the program has printed no Content-Type, Location or Status\n");
     }
     headers::leave_connection_to_server(answer.headers_mut());
     let moved = answer.headers().contains_key(LOCATION);
     let usual = if moved { StatusCode::FOUND } else { StatusCode::OK };
     *answer.status_mut() = status.unwrap_or(usual);
     answer
+}
+
+fn failed(text: &'static str) -> Response<WasiBody> {
+    let mut failed = Response::new(body(Bytes::from_static(text.as_bytes())));
+    *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    failed
 }
 
 /// Head and body; the head ends with its empty line.
@@ -276,8 +323,29 @@ mod tests {
         );
         assert_eq!(printed("Location: /other\n\n"), (302, None));
         assert_eq!(printed("Status: none\n\n"), (502, None));
+        assert_eq!(printed("Status: 101\n\n"), (502, None));
         assert_eq!(printed("hello\n").0, 500);
         assert_eq!(printed("").0, 500);
+    }
+
+    #[test]
+    fn more_fields_than_can_be_sent_are_no_answer() {
+        let fields = |count: usize, value: &str| {
+            let fields: String = (0..count).map(|at| format!("a{at}: {value}\n")).collect();
+            printed(&format!("Status: 200\n{fields}\nhello")).0
+        };
+        assert_eq!(fields(1000, "b"), 200);
+        assert_eq!(fields(40_000, "b"), 500);
+        assert_eq!(fields(20, &"b".repeat(60_000)), 500);
+    }
+
+    #[test]
+    fn a_client_does_not_write_the_template() {
+        assert_eq!(filled("x ${SCRIPT_NAME} ${ARGS}", "/a", "b=1&c"), "x /a b=1 c");
+        assert_eq!(
+            filled("${SCRIPT_NAME} ${ARGS}", "/${ARGS}${ARGS}", "${SCRIPT_NAME}"),
+            "/${ARGS}${ARGS} ${SCRIPT_NAME}"
+        );
     }
 
     #[test]
@@ -320,6 +388,7 @@ mod tests {
             .header("cookie", "b=2")
             .header("content-type", "text/plain")
             .header("x-own", "value")
+            .header("x_own", "forged")
             .header("proxy", "http://evil.test")
             .header("authorization", "secret")
             .body(body(Bytes::new()))
@@ -332,8 +401,15 @@ mod tests {
             named: Vec::new(),
         };
         let client = SocketAddr::from(([10, 0, 0, 7], 42));
-        let facts = super::super::headers::facts(request.uri(), &matched, client);
-        let call = Call::new(&request, &matched, facts, client, "${SCRIPT_NAME} ${ARGS}");
+        let circumstances = Circumstances {
+            matched: &matched,
+            facts: super::super::headers::facts(request.uri(), &matched, client),
+            client,
+            argv: "${SCRIPT_NAME} ${ARGS}",
+        };
+        let call = Call::new(&request, circumstances);
+        let (least, most) = (2 * size_of::<String>() * 3, 8 << 10);
+        assert!((least..most).contains(&call.bytes()), "{}", call.bytes());
         assert_eq!(call.args, ["/cgi/x%20y", "a=1", "b=2"]);
         let get = |name: &str| {
             let mut found = call.env.iter().filter(|(key, _)| key == name);

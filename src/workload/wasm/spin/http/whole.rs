@@ -12,6 +12,8 @@ use crate::workload::wasm::limits::Limits;
 
 /// Most bytes of a request's body, and of an answer's.
 pub const MAX_BODY: usize = 16 << 20;
+/// Most bytes of an answer besides its body.
+pub const MAX_HEAD: usize = 1 << 20;
 
 /// Takes bytes of the guests' memory, where they are left.
 pub fn take(held: &mut Limits, bytes: usize) -> bool {

@@ -227,7 +227,8 @@ pub fn reply(raw: raw::StaticResponse, key: &str) -> Result<Reply, ManifestError
         let wrong = |what: &str| ManifestError::at(within(&format!("headers.{name}")), what);
         let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong("is no name of a header"))?;
         let value = HeaderValue::try_from(value).map_err(|_| wrong("is no value of a header"))?;
-        headers.append(header, value);
+        let added = headers.try_append(header, value);
+        added.map_err(|_| ManifestError::at(within("headers"), "are more than can be sent"))?;
     }
     Ok(Reply {
         status,
