@@ -32,8 +32,9 @@ pub struct Message {
 
 pub struct Connection {
     stream: TcpStream,
-    /// What has come and is not used yet.
+    /// What has come, of which so many bytes are used already.
     read: Vec<u8>,
+    used: usize,
 }
 
 impl Connection {
@@ -44,6 +45,7 @@ impl Connection {
         let mut connection = Self {
             stream,
             read: Vec::new(),
+            used: 0,
         };
         let greeting = connection.greet(server, channels);
         let greeted = tokio::time::timeout(GREETING, greeting).await;
@@ -95,11 +97,19 @@ impl Connection {
     /// What is lost when this is dropped midway is nothing: what was read stays.
     async fn reply(&mut self, most: usize) -> Result<Reply, String> {
         loop {
-            if let Some((reply, used)) = reply::parse(&self.read, most)? {
-                self.read.drain(..used);
+            // A server that never stops sending must not keep the thread: nothing below waits where there is something
+            // to read.
+            tokio::task::coop::consume_budget().await;
+            let unused = self.read.get(self.used..).unwrap_or_default();
+            if let Some((reply, used)) = reply::parse(unused, most)? {
+                self.used += used;
+                return Ok(reply);
+            }
+            if self.used > 0 {
+                self.read.drain(..self.used);
+                self.used = 0;
                 // A large message must not be paid for by all that come after.
                 self.read.shrink_to(CHUNK);
-                return Ok(reply);
             }
             self.stream.readable().await.map_err(|error| error.to_string())?;
             self.read.reserve(CHUNK);
@@ -159,6 +169,9 @@ fn message(reply: Reply) -> Option<Message> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -178,5 +191,31 @@ mod tests {
         ] {
             assert_eq!(message(other), None);
         }
+    }
+
+    /// A server that never stops sending what is no message.
+    #[tokio::test]
+    async fn a_server_that_floods_leaves_the_thread_to_others() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let (began, words) = (Instant::now(), b":1\r\n".repeat(16 << 10));
+            // Until the client leaves, or has had its chance.
+            while began.elapsed() < Duration::from_secs(10) && stream.write_all(&words).is_ok() {}
+        });
+        let mut connection = Connection {
+            stream: TcpStream::connect(address).await.expect("a server"),
+            read: Vec::new(),
+            used: 0,
+        };
+        let began = Instant::now();
+        let next = tokio::time::timeout(Duration::from_millis(50), connection.next(1 << 20)).await;
+        assert!(
+            next.is_err() && began.elapsed() < Duration::from_secs(5),
+            "{next:?}"
+        );
+        drop(connection);
+        server.join().expect("no panic");
     }
 }

@@ -15,11 +15,26 @@ pub enum Reply {
 const LINE: usize = 4096;
 const MEMBERS: usize = 64;
 
-/// The first whole answer, and how many bytes it has; `None` where more must come. `most` is what it may have.
+/// The first whole answer, and how many bytes it has; `None` where more must come. `most` is what all texts in it may
+/// have.
 pub fn parse(bytes: &[u8], most: usize) -> Result<Option<(Reply, usize)>, String> {
-    let mut reader = Reader { bytes, at: 0, most };
-    let reply = reader.reply(true)?;
-    Ok(reply.map(|reply| (reply, reader.at)))
+    let read = |keeps| {
+        let mut reader = Reader {
+            bytes,
+            at: 0,
+            left: most,
+            most,
+            keeps,
+        };
+        let reply = reader.reply(true)?;
+        Ok::<_, String>(reply.map(|reply| (reply, reader.at)))
+    };
+    // Nothing is copied before all of it is there: a server that sends the rest byte by byte would have the first part
+    // of it copied for each.
+    match read(false)? {
+        Some(_) => read(true),
+        None => Ok(None),
+    }
 }
 
 /// A command, as a list of its words.
@@ -34,7 +49,11 @@ pub fn command(words: &[&str]) -> Vec<u8> {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Bytes that texts may still have.
+    left: usize,
     most: usize,
+    /// Whether texts are copied.
+    keeps: bool,
 }
 
 impl Reader<'_> {
@@ -59,7 +78,7 @@ impl Reader<'_> {
     }
 
     fn bytes_of(&mut self, length: i64) -> Result<Option<Reply>, String> {
-        let length = usize::try_from(length).ok().filter(|length| *length <= self.most);
+        let length = usize::try_from(length).ok().filter(|length| *length <= self.left);
         let length = length.ok_or_else(|| {
             format!(
                 "the server has sent more than the {} bytes that a message may have",
@@ -73,8 +92,10 @@ impl Reader<'_> {
         if tail != b"\r\n" {
             return Err("the server has sent a text longer than it says".to_owned());
         }
-        let bytes = self.bytes.get(self.at..end).unwrap_or_default().to_vec();
+        let bytes = self.bytes.get(self.at..end).filter(|_| self.keeps);
+        let bytes = bytes.unwrap_or_default().to_vec();
         self.at = end + 2;
+        self.left -= length;
         Ok(Some(Reply::Bytes(bytes)))
     }
 
@@ -151,6 +172,7 @@ mod tests {
             "\r\n",
             ":one\r\n",
             "$101\r\n",
+            "*2\r\n$60\r\n123456789.123456789.123456789.123456789.123456789.123456789.\r\n$41\r\n",
             "$99999999999999999999\r\n",
             "$1\r\nabc",
             "*65\r\n",
