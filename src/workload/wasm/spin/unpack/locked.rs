@@ -29,6 +29,9 @@ fn wrong<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T> {
 const REQUIREMENTS: [&str; 1] = ["local_service_chaining"];
 const UNDERSTOOD: [&str; 2] = ["host_requirements", "component_host_requirements"];
 
+/// In how many directories a file may be; each that is looked into takes a descriptor, also to remove it again.
+const MAX_DEPTH: usize = 64;
+
 /// What is to be written.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -278,6 +281,10 @@ fn component_of(
     });
     let mut seen = BTreeSet::new();
     for file in &locked.files {
+        if file.path.split('/').count() > MAX_DEPTH + 1 {
+            let reason = format!("has a file that is more than {MAX_DEPTH} directories deep");
+            return wrong(format!("{key}: files"), reason);
+        }
         let key = format!("{key}: files: {:?}", file.path);
         let is_name = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         if !file.path.split('/').all(is_name) {

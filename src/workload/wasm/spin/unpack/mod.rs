@@ -12,6 +12,7 @@ mod layout;
 mod locked;
 mod target;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ pub use self::layout::LayoutError;
 pub use self::locked::LockedError;
 
 use self::layout::{Descriptor, Layout};
-use self::locked::Content;
+use self::locked::{Content, Part};
 use self::target::Target;
 use super::manifest::ManifestError;
 
@@ -30,7 +31,7 @@ const ARCHIVE: &str = "application/vnd.wasm.content.bundle.v1.tar+gzip";
 /// Most bytes of the locked application, and of all modules and files together.
 const MAX_LOCKED: u64 = 16 << 20;
 const MAX_TOTAL: u64 = 4 << 30;
-/// Most files.
+/// Most files and directories.
 const MAX_FILES: usize = 100_000;
 
 /// What was unpacked.
@@ -150,8 +151,9 @@ pub fn unpack(layout: &Path, rootfs: &Path) -> Result<Unpacked, UnpackError> {
     if bytes > MAX_TOTAL {
         return Err(too_much("bytes", bytes, MAX_TOTAL));
     }
-    if parts.len() > MAX_FILES {
-        return Err(too_much("files", parts.len() as u64, MAX_FILES as u64));
+    let files = parts.len() + directories(&plan.parts);
+    if files > MAX_FILES {
+        return Err(too_much("files and directories", files as u64, MAX_FILES as u64));
     }
     let target = Target::new(rootfs)?;
     for (part, layer) in &parts {
@@ -173,6 +175,15 @@ pub fn unpack(layout: &Path, rootfs: &Path) -> Result<Unpacked, UnpackError> {
         files: parts.len() - plan.components,
         bytes,
     })
+}
+
+/// How many directories these files are in.
+fn directories(parts: &[Part]) -> usize {
+    let above = parts.iter().flat_map(|part| {
+        let slashes = part.path.match_indices('/');
+        slashes.filter_map(|(at, _)| part.path.get(..at))
+    });
+    above.collect::<BTreeSet<&str>>().len()
 }
 
 #[cfg(test)]

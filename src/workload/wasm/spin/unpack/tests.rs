@@ -225,6 +225,26 @@ fn a_name_cannot_be_a_file_and_a_directory() {
 }
 
 #[test]
+fn directories_are_bounded_as_files_are() {
+    let of = |files: Vec<String>| {
+        let files: Vec<_> = files
+            .iter()
+            .map(|path| json!({ "path": path, "inline": "" }))
+            .collect();
+        made(|_, app| app["components"][0]["files"] = json!(files)).unpack()
+    };
+    assert_eq!(
+        of(vec![format!("{}x", "d/".repeat(64))]).expect("unpacked").files,
+        1
+    );
+    let error = of(vec![format!("{}x", "d/".repeat(65))]).expect_err("too deep");
+    assert!(error.contains("64 directories deep"), "{error}");
+    let many = (0..2000).map(|at| format!("{}x", format!("{at}/").repeat(64)));
+    let error = of(many.collect()).expect_err("too many");
+    assert!(error.contains("files and directories, and at most"), "{error}");
+}
+
+#[test]
 fn blobs_are_held_to_their_names() {
     type Edit = fn(&mut Made, &mut serde_json::Value);
     let cases: [(Edit, &str); 8] = [
