@@ -4,9 +4,11 @@
 //! of what these choose, in memory, as its `/`; the copies count as the container's memory, and are bounded.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component as Step, Path, PathBuf};
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
@@ -19,8 +21,8 @@ use crate::workload::wasm::application::Open;
 /// Most bytes of all copies of an application, and most files and directories that are looked at for them.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_SEEN: usize = 100_000;
-/// What is never shown, whatever a pattern says: addresses with passwords, and stores of all components.
-const HIDDEN: [&str; 2] = ["runtime-config.toml", ".spin"];
+/// Symbolic links that are followed on the way to one path, as in the kernel.
+const MAX_LINKS: usize = 40;
 /// How deep directories are looked into.
 const MAX_DEPTH: usize = 64;
 
@@ -43,13 +45,17 @@ enum Place {
 pub struct Collector<'a> {
     open: Open,
     directory: Option<BorrowedFd<'a>>,
+    hidden: Vec<PathBuf>,
     bytes: u64,
     seen: usize,
 }
 
 /// Which files of a tree are copied, and where to.
 struct Walk<'a> {
-    /// What is below it is at the same place below `to`.
+    /// The tree, without links on the way to it, and as it is written in the manifest.
+    start: &'a Path,
+    written: &'a Path,
+    /// What is written below it is at the same place below `to`.
     base: &'a Path,
     to: &'a Path,
     wanted: &'a dyn Fn(&Path) -> bool,
@@ -66,14 +72,26 @@ enum Found {
 }
 
 impl<'a> Collector<'a> {
-    /// `directory` is where copies go.
-    pub fn new(open: Open, directory: Option<BorrowedFd<'a>>) -> Self {
-        Self {
+    /// `directory` is where copies go. What is at the paths of `hidden`, from the root, is never shown, whatever a
+    /// pattern says and whatever links lead there: addresses with passwords, and stores of all components.
+    pub fn new(
+        open: Open,
+        directory: Option<BorrowedFd<'a>>,
+        hidden: impl IntoIterator<Item = PathBuf>,
+    ) -> Self {
+        let mut collector = Self {
             open,
             directory,
+            hidden: Vec::new(),
             bytes: 0,
             seen: 0,
+        };
+        for path in hidden {
+            // Where links lead to it, what they lead to is hidden as well.
+            let real = collector.real(&path).ok().flatten();
+            collector.hidden.extend([plain(&path)].into_iter().chain(real));
         }
+        collector
     }
 
     /// What a component sees. Its copies are in a directory of the component's id.
@@ -83,8 +101,13 @@ impl<'a> Collector<'a> {
         }
         let key = |at: usize| format!("{}.files[{at}]", component.key);
         for (at, files) in component.files.iter().enumerate() {
-            if let Some(hidden) = hidden(&plain(files.source())) {
-                let reason = format!("/{hidden} is the runtime's, and no component sees it");
+            let source = plain(Path::new(files.source()));
+            let named = self.real(&before_pattern(&source)).unwrap_or_default();
+            let hidden = named
+                .and_then(|named| self.hides(&named))
+                .or_else(|| self.hides(&source));
+            if let Some(hidden) = hidden {
+                let reason = format!("/{} is the runtime's, and no component sees it", hidden.display());
                 return Err(ManifestError::at(key(at), reason));
             }
         }
@@ -115,18 +138,62 @@ impl<'a> Collector<'a> {
             Files::Pattern(path) => (path, path),
             Files::Placed { source, destination } => (source, destination),
         };
-        let place = rooted(source);
-        if place == Path::new("/") {
+        let Some(place) = self.real(&plain(Path::new(source)))? else {
+            return Ok(None);
+        };
+        if self.hidden.iter().any(|hidden| hidden.starts_with(&place)) {
             // Something of it is hidden.
             return Ok(None);
         }
-        Ok(match self.find(&place)? {
+        Ok(match self.find(&rooted(&place))? {
             Found::Directory => Some(Mount {
-                place: Place::Root(place),
-                guest: rooted(destination).to_string_lossy().into_owned(),
+                place: Place::Root(rooted(&place)),
+                guest: rooted(&plain(Path::new(destination)))
+                    .to_string_lossy()
+                    .into_owned(),
             }),
             Found::File | Found::Nothing => None,
         })
+    }
+
+    /// What is hidden, where a path without links is that or is below it.
+    fn hides(&self, real: &Path) -> Option<&Path> {
+        let mut hidden = self.hidden.iter();
+        hidden
+            .find(|hidden| real.starts_with(hidden))
+            .map(PathBuf::as_path)
+    }
+
+    /// A path from the root without the links on the way to it; `None` where there is nothing.
+    fn real(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let (mut at, mut rest, mut links) = (PathBuf::new(), steps(path), 0);
+        while let Some(step) = rest.pop() {
+            if step == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(step);
+            let found = match (self.open)(&rooted(&next), OFlags::PATH | OFlags::NOFOLLOW) {
+                Ok(found) => found,
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+                Err(error) => return Err(of(&next)(error)),
+            };
+            if file_type(&found)? != FileType::Symlink {
+                at = next;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(of(path)(rustix::io::Errno::LOOP));
+            }
+            let target = rustix::fs::readlinkat(&found, "", Vec::new()).map_err(of(&next))?;
+            let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+            if target.is_absolute() {
+                at = PathBuf::new();
+            }
+            rest.extend(steps(target));
+        }
+        Ok(Some(at))
     }
 
     fn find(&self, path: &Path) -> io::Result<Found> {
@@ -161,23 +228,27 @@ impl<'a> Collector<'a> {
 
     fn copy(&mut self, to: &Path, files: &Files, excluded: &dyn Fn(&Path) -> bool) -> io::Result<()> {
         let (source, destination) = match files {
-            Files::Pattern(pattern) => (plain(pattern), plain(pattern)),
-            Files::Placed { source, destination } => (plain(source), plain(destination)),
+            Files::Pattern(pattern) => (pattern, pattern),
+            Files::Placed { source, destination } => (source, destination),
         };
+        let (source, destination) = (plain(Path::new(source)), plain(Path::new(destination)));
         self.make_directory(to)?;
-        match self.find(&rooted_path(&source))? {
+        let real = self.real(&source)?.unwrap_or_else(|| source.clone());
+        match self.find(&rooted(&real))? {
             // What is named itself is wanted, whatever is excluded.
-            Found::File => self.copy_file(&source, &to.join(destination)),
+            Found::File => self.copy_file(&real, &to.join(destination)),
             Found::Directory => {
                 let everything = |_: &Path| true;
                 let walk = Walk {
+                    start: &real,
+                    written: &source,
                     base: &source,
                     to: &to.join(destination),
                     wanted: &everything,
                     excluded,
-                    device: self.device(&source)?.filter(|_| source.as_os_str().is_empty()),
+                    device: self.device(&real)?.filter(|_| real.as_os_str().is_empty()),
                 };
-                self.copy_tree(&source, &walk, 0)
+                self.copy_tree(&real, &walk, 0)
             }
             Found::Nothing => {
                 let Files::Pattern(pattern) = files else {
@@ -192,10 +263,13 @@ impl<'a> Collector<'a> {
                     .map_err(io::Error::other)?
                     .compile_matcher();
                 let wanted = |path: &Path| matcher.is_match(path);
-                let start = before_pattern(&source);
-                match self.find(&rooted_path(&start))? {
+                let written = before_pattern(&source);
+                let start = self.real(&written)?.unwrap_or_else(|| written.clone());
+                match self.find(&rooted(&start))? {
                     Found::Directory => {
                         let walk = Walk {
+                            start: &start,
+                            written: &written,
                             base: Path::new(""),
                             to,
                             wanted: &wanted,
@@ -212,7 +286,7 @@ impl<'a> Collector<'a> {
 
     /// The device of a directory.
     fn device(&self, directory: &Path) -> io::Result<Option<u64>> {
-        let opened = (self.open)(&rooted_path(directory), OFlags::PATH).map_err(of(directory))?;
+        let opened = (self.open)(&rooted(directory), OFlags::PATH).map_err(of(directory))?;
         Ok(Some(rustix::fs::fstat(&opened)?.st_dev))
     }
 
@@ -223,7 +297,7 @@ impl<'a> Collector<'a> {
             return Err(io::Error::other(what));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let opened = (self.open)(&rooted_path(directory), flags).map_err(of(directory))?;
+        let opened = (self.open)(&rooted(directory), flags).map_err(of(directory))?;
         // Volumes, /proc and /sys are not the image's, and may be endless.
         if walk
             .device
@@ -245,18 +319,25 @@ impl<'a> Collector<'a> {
                 return Err(io::Error::other(what));
             }
             let path = directory.join(name);
-            if hidden(&path).is_some() {
+            if self.hides(&path).is_some() {
                 continue;
             }
             // A link to a directory is not followed: it may lead back.
             if entry.file_type() == FileType::Directory {
                 self.copy_tree(&path, walk, depth + 1)?;
-            } else if (walk.wanted)(&path)
-                && !(walk.excluded)(&path)
-                && matches!(self.find(&rooted_path(&path))?, Found::File)
+                continue;
+            }
+            let below = path.strip_prefix(walk.start).map_err(io::Error::other)?;
+            let written = walk.written.join(below);
+            if !(walk.wanted)(&written) || (walk.excluded)(&written) {
+                continue;
+            }
+            let real = self.real(&path)?.filter(|real| self.hides(real).is_none());
+            if let Some(real) = real
+                && matches!(self.find(&rooted(&real))?, Found::File)
             {
-                let relative = path.strip_prefix(walk.base).map_err(io::Error::other)?;
-                self.copy_file(&path, &walk.to.join(relative))?;
+                let relative = written.strip_prefix(walk.base).map_err(io::Error::other)?;
+                self.copy_file(&real, &walk.to.join(relative))?;
             }
         }
         Ok(())
@@ -264,7 +345,7 @@ impl<'a> Collector<'a> {
 
     fn copy_file(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let source = (self.open)(&rooted_path(from), flags).map_err(of(from))?;
+        let source = (self.open)(&rooted(from), flags).map_err(of(from))?;
         if file_type(&source)? != FileType::RegularFile {
             return Err(io::Error::other(format!("{} is no file", from.display())));
         }
@@ -314,21 +395,24 @@ fn file_type(file: &OwnedFd) -> io::Result<FileType> {
 }
 
 /// A path's names alone, from the root.
-fn plain(path: &str) -> PathBuf {
-    let names = Path::new(path).components();
-    names
-        .filter_map(|step| match step {
-            Step::Normal(name) => Some(name),
-            _ => None,
-        })
-        .collect()
+fn plain(path: &Path) -> PathBuf {
+    let name = |step| match step {
+        Step::Normal(name) => Some(name),
+        _ => None,
+    };
+    path.components().filter_map(name).collect()
 }
 
-fn rooted(path: &str) -> PathBuf {
-    rooted_path(&plain(path))
+/// The steps of a path, the first one last.
+fn steps(path: &Path) -> Vec<OsString> {
+    let step = |step: Step<'_>| match step {
+        Step::Normal(_) | Step::ParentDir => Some(step.as_os_str().to_owned()),
+        _ => None,
+    };
+    path.components().rev().filter_map(step).collect()
 }
 
-fn rooted_path(plain: &Path) -> PathBuf {
+fn rooted(plain: &Path) -> PathBuf {
     Path::new("/").join(plain)
 }
 
@@ -336,11 +420,6 @@ fn rooted_path(plain: &Path) -> PathBuf {
 fn before_pattern(pattern: &Path) -> PathBuf {
     let is_plain = |step: &Step<'_>| !step.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
     pattern.components().take_while(is_plain).collect()
-}
-
-/// What of [`HIDDEN`] a path from the root is, or is below.
-fn hidden(plain: &Path) -> Option<&'static str> {
-    HIDDEN.into_iter().find(|name| plain.starts_with(name))
 }
 
 /// Gives a component its directories; `directory` is where copies are. Changes the working directory meanwhile.
@@ -368,59 +447,4 @@ pub fn show(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::fd::AsFd as _;
-
-    use super::*;
-    use crate::workload::wasm::spin::manifest::Manifest;
-
-    fn open(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
-    }
-
-    fn collected(files: &str, copies: &Path) -> Result<Vec<Mount>, ManifestError> {
-        let manifest = Manifest::parse(&format!(
-            "spin_manifest_version = 2\n[application]\nname = 'a'\n[[trigger.http]]\nroute = '/'\n\
-             component = 'a'\n[component.a]\nsource = 'a.wasm'\nfiles = [{files}]\n"
-        ))?;
-        let directory = fs::File::open(copies).expect("a directory");
-        Collector::new(open, Some(directory.as_fd())).collect("a", &manifest.components["a"])
-    }
-
-    #[test]
-    fn what_is_the_runtime_s_is_not_shown() {
-        let copies = tempfile::tempdir().expect("a directory");
-        for files in [
-            "'/.spin'",
-            "'.spin/*.db'",
-            "'runtime-config.toml'",
-            "{ source = './.spin', destination = '/x' }",
-        ] {
-            let error = collected(files, copies.path()).expect_err(files).to_string();
-            assert!(error.contains("component.a.files[0]: /"), "{error}");
-        }
-        assert_eq!(hidden(Path::new(".spin/sqlite_db.db")), Some(".spin"));
-        assert_eq!(hidden(Path::new(".spinner")), None);
-        assert_eq!(hidden(Path::new("a/.spin")), None);
-    }
-
-    /// /dev/shm is a file system of its own in every container, and nearly everywhere else.
-    #[test]
-    fn a_pattern_does_not_leave_its_file_system() {
-        let device = |path: &str| rustix::fs::stat(path).map(|status| status.st_dev);
-        if device("/dev/shm").is_err() || device("/dev/shm") == device("/dev") {
-            return;
-        }
-        let there = tempfile::tempdir_in("/dev/shm").expect("a directory");
-        fs::write(there.path().join("wrun-file"), "x").expect("a file");
-        let from_root = there.path().strip_prefix("/").expect("absolute");
-        let below = format!("'{}/**/wrun-file'", from_root.display());
-        for (files, shown) in [("'dev/**/wrun-file'", false), (below.as_str(), true)] {
-            let copies = tempfile::tempdir().expect("a directory");
-            collected(files, copies.path()).expect(files);
-            let copy = copies.path().join("a").join(from_root).join("wrun-file");
-            assert_eq!(copy.exists(), shown, "{files}");
-        }
-    }
-}
+mod tests;

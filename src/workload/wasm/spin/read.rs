@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags};
@@ -12,7 +12,7 @@ use rustix::fs::{FileType, OFlags};
 use super::allowed_hosts::{AllowedHosts, INTERNAL};
 use super::files::Collector;
 use super::host::redis::Server;
-use super::host::{Grants, Stores};
+use super::host::{Grants, STATE, Stores};
 use super::manifest::{self, Component, Manifest, ManifestError, RedisTrigger};
 use super::redis::Subscription;
 use super::runtime_config::RuntimeConfig;
@@ -47,7 +47,7 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
     settings.instance_memory = instance_memory(&settings, &config);
     let stores = Stores::new(&config, Path::new(DIRECTORY), memory_limit)?;
     let used: BTreeSet<&str> = manifest.used();
-    let mut collector = Collector::new(open, directory.as_ref().map(AsFd::as_fd));
+    let mut collector = Collector::new(open, directory.as_ref().map(AsFd::as_fd), hidden(&config));
     let (mut members, mut sources) = (Vec::new(), Vec::new());
     for id in &used {
         let Some(component) = manifest.components.get(*id) else {
@@ -77,6 +77,24 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         directory,
     };
     Ok((application, sources))
+}
+
+/// What of the container's files no component sees: the configuration, which may have passwords in it, and the stores
+/// and databases of all, with the files that SQLite keeps beside them.
+fn hidden(config: &RuntimeConfig) -> Vec<PathBuf> {
+    let suffixes = ["", "-journal", "-wal", "-shm"];
+    let files = config.files().into_iter().flat_map(|file| {
+        suffixes.map(|suffix| {
+            let mut file = file.clone().into_os_string();
+            file.push(suffix);
+            PathBuf::from(file)
+        })
+    });
+    [RUNTIME_CONFIG, STATE]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(files)
+        .collect()
 }
 
 /// The text of a file at the root; `None` where there is none.

@@ -2,9 +2,11 @@
 //! in, plain data out. What is not supported is refused by its name, since what it asks for would be missing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, TableLike};
+
+use super::host::{DATABASE_FILE, STATE, STORE_FILE};
 
 /// What the file asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +91,22 @@ const UNSUPPORTED: [(&str, &str); 14] = [
 ];
 
 impl RuntimeConfig {
+    /// Where stores and databases are that have no path of their own; relative to the application.
+    pub fn state(&self) -> &Path {
+        self.state_dir.as_deref().unwrap_or(Path::new(STATE))
+    }
+
+    /// The files of all stores and databases; relative to the application.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let stores = self.key_value_stores.values().filter_map(|store| match store {
+            KeyValueStore::Sqlite { path } => path.clone(),
+            KeyValueStore::Redis { .. } => None,
+        });
+        let databases = self.sqlite_databases.values().filter_map(|it| it.path.clone());
+        let own = [STORE_FILE, DATABASE_FILE].map(|file| self.state().join(file));
+        own.into_iter().chain(stores).chain(databases).collect()
+    }
+
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, RuntimeConfigError> {
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {

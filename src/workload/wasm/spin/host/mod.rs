@@ -53,9 +53,9 @@ const DEFAULT: &str = "default";
 /// Statements that run at once, of all components together.
 const STATEMENTS: usize = 8;
 /// Where they are, in the application's directory.
-const STATE: &str = ".spin";
-const STORE_FILE: &str = "sqlite_key_value.db";
-const DATABASE_FILE: &str = "sqlite_db.db";
+pub const STATE: &str = ".spin";
+pub const STORE_FILE: &str = "sqlite_key_value.db";
+pub const DATABASE_FILE: &str = "sqlite_db.db";
 
 /// What one component may use.
 #[derive(Debug, Clone, Default)]
@@ -108,7 +108,7 @@ impl Stores {
     /// Opens nothing yet. `directory` is the application's, which relative paths begin at; `memory` is in bytes,
     /// what the container may use.
     pub fn new(config: &RuntimeConfig, directory: &Path, memory: Option<u64>) -> Result<Self, StoresError> {
-        let state = directory.join(config.state_dir.as_deref().unwrap_or(Path::new(STATE)));
+        let state = directory.join(config.state());
         let bounds = Bounds::new(memory, config.max_connections);
         let workers = Arc::new(Workers::new(STATEMENTS));
         let place =
