@@ -182,6 +182,13 @@ impl Share {
         Hold::new(&self.held)
     }
 
+    /// So many bytes held for this instance.
+    pub fn held(&self, bytes: usize) -> Result<Hold, String> {
+        let mut hold = self.hold();
+        hold.grow(bytes)?;
+        Ok(hold)
+    }
+
     /// A place for one more connection, waiting for those of other instances.
     pub fn connection(&self) -> impl Future<Output = Result<Permit, TooMany>> + Send + use<> {
         let own = Arc::clone(&self.own).try_acquire_owned();

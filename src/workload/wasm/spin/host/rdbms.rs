@@ -60,6 +60,14 @@ pub struct RowSet {
     pub rows: Vec<Vec<Value>>,
 }
 
+impl RowSet {
+    /// About as many as its rows take of memory.
+    pub fn bytes(&self) -> usize {
+        let row = |row: &Vec<Value>| size_of::<Vec<Value>>() + row.iter().map(Value::bytes).sum::<usize>();
+        self.rows.iter().map(row).sum()
+    }
+}
+
 /// Why an operation failed, as all generations can say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {

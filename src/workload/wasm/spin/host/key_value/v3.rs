@@ -76,6 +76,14 @@ impl<T: Send> api::HostStoreWithStore<T> for Spin {
             Ok(opened) => opened.keys().await,
             Err(error) => Err(error),
         };
-        accessor.with(|mut access| stream::of(&mut access, keys.map_err(api::Error::from)))
+        let bytes = |key: &String| size_of::<String>() + key.len();
+        let bytes = keys.iter().flatten().map(bytes).sum();
+        accessor.with(|mut access| {
+            let (hold, keys) = match access.get().ctx.share.held(bytes) {
+                Ok(hold) => (hold, keys),
+                Err(text) => (access.get().ctx.share.hold(), Err(Error::Other(text))),
+            };
+            stream::of(&mut access, hold, keys.map_err(api::Error::from))
+        })
     }
 }

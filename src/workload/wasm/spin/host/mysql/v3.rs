@@ -47,8 +47,13 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
             Ok(set) => set,
             Err(error) => return Ok(Err(error.into())),
         };
+        let hold = accessor.with(|mut access| access.get().ctx.share.held(set.bytes()));
+        let hold = match hold {
+            Ok(hold) => hold,
+            Err(text) => return Ok(Err(rdbms::Error::Other(text).into())),
+        };
         let rows: Vec<api::Row> = set.rows.into_iter().map(rdbms::row).collect();
-        let (rows, end) = accessor.with(|mut access| stream::of(&mut access, Ok(rows)))?;
+        let (rows, end) = accessor.with(|mut access| stream::of(&mut access, hold, Ok(rows)))?;
         Ok(Ok((set.columns.into_iter().map(Into::into).collect(), rows, end)))
     }
 

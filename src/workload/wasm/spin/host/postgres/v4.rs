@@ -297,8 +297,13 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(error.into())),
         };
+        let hold = accessor.with(|mut access| access.get().ctx.share.held(rows.bytes()));
+        let hold = match hold {
+            Ok(hold) => hold,
+            Err(text) => return Ok(Err(Error::Other(text).into())),
+        };
         let values: Vec<api::Row> = rows.rows.into_iter().map(row_of).collect();
-        let (values, end) = accessor.with(|mut access| stream::of(&mut access, Ok(values)))?;
+        let (values, end) = accessor.with(|mut access| stream::of(&mut access, hold, Ok(values)))?;
         Ok(Ok((
             rows.columns.into_iter().map(Into::into).collect(),
             values,

@@ -106,6 +106,14 @@ pub struct Rows {
     pub rows: Vec<Vec<Value>>,
 }
 
+impl Rows {
+    /// About as many as they take of memory.
+    fn bytes(&self) -> usize {
+        let row = |row: &Vec<Value>| size_of::<Vec<Value>>() + row.iter().map(Value::bytes).sum::<usize>();
+        self.rows.iter().map(row).sum()
+    }
+}
+
 /// A connection that an instance has opened.
 pub struct Database {
     opened: Opened,

@@ -91,8 +91,13 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(error.into())),
         };
+        let hold = accessor.with(|mut access| access.get().ctx.share.held(rows.bytes()));
+        let hold = match hold {
+            Ok(hold) => hold,
+            Err(text) => return Ok(Err(Error::Io(text).into())),
+        };
         let values: Vec<api::RowResult> = rows.rows.into_iter().map(row_of).collect();
-        let (values, end) = accessor.with(|mut access| stream::of(&mut access, Ok(values)))?;
+        let (values, end) = accessor.with(|mut access| stream::of(&mut access, hold, Ok(values)))?;
         Ok(Ok((rows.columns, values, end)))
     }
 
