@@ -12,7 +12,8 @@ use super::host::{Grants, SpinCtx, Stores};
 use super::http::HttpOut;
 use super::pace::Pace;
 use super::part::Part;
-use crate::workload::wasm::kinds::wasi::{Context, Host};
+use crate::workload::wasm::kinds::http::MakeHost;
+use crate::workload::wasm::kinds::wasi::{Context, Host, MakeContext};
 use crate::workload::wasm::limits::Limits;
 use crate::workload::wasm::stdio;
 
@@ -56,20 +57,19 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// The state behind one more instance, which has no input and no arguments.
-    pub fn host(self: &Arc<Self>) -> Host {
-        let seed = Arc::clone(self);
+    /// Makes the state behind one more instance, which has no input and no arguments.
+    pub fn maker(self: &Arc<Self>) -> MakeHost {
+        let (seed, host) = (Arc::clone(self), Arc::clone(self));
         // Many a request is answered without a look at the environment or the clock.
-        let later = Context::Later(Arc::new(move || seed.finish(&mut seed.wasi(&[]))));
-        self.host_with(later)
+        let context: MakeContext = Arc::new(move || seed.finish(&mut seed.wasi(&[])));
+        Arc::new(move || host.host_with(Context::Later(Arc::clone(&context))))
     }
 
     pub fn host_with(&self, wasi: Context) -> Host {
         let spin = SpinCtx::new(Arc::clone(&self.grants), Arc::clone(&self.stores));
         let requests = self.outbound.of_instance(spin.share());
-        let spin = spin
-            .with_http(requests.fetch(self.stores.call_bytes()))
-            .at(self.pace.begin());
+        let fetch = Arc::clone(&requests);
+        let spin = spin.with_http(fetch).at(self.pace.begin());
         Host::of_component(wasi, self.limits.another(), spin, requests)
     }
 

@@ -1,7 +1,9 @@
 //! The site of a single component, which answers every request.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
+use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::watch;
 use wasmtime::Engine;
@@ -45,8 +47,15 @@ impl One {
 }
 
 impl Site for One {
+    type Way = ();
+
+    fn way(&self, _: &Request<Incoming>) -> ControlFlow<Response<WasiBody>> {
+        ControlFlow::Continue(())
+    }
+
     async fn answer(
         &self,
+        (): (),
         _: SocketAddr,
         request: Request<WasiBody>,
         permits: Permits,

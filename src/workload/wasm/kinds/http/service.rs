@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,15 +27,17 @@ use crate::workload::wasm::verdict::{self, Circumstances};
 
 /// What a server serves.
 pub trait Site: Send + Sync + 'static {
-    /// An answer that takes nothing of what there is, and so waits for nothing.
-    fn at_once(&self, _request: &Request<Incoming>) -> Option<Response<WasiBody>> {
-        None
-    }
+    /// What a request leads to.
+    type Way: Send;
+
+    /// Where a request leads; breaks with an answer that takes nothing of what there is, and so waits for nothing.
+    fn way(&self, request: &Request<Incoming>) -> ControlFlow<Response<WasiBody>, Self::Way>;
 
     /// Answers a request, whose target is absolute. `permits` are to be held until nothing of it is left. Without an
     /// answer the client is told the status.
     fn answer(
         &self,
+        way: Self::Way,
         client: SocketAddr,
         request: Request<WasiBody>,
         permits: Permits,
@@ -74,17 +77,16 @@ impl<S: Site> Service<S> {
         request: Request<Incoming>,
     ) -> Result<Response<Answer>, Infallible> {
         let entry = self.access_log.then(|| Entry::new(client.ip(), &request));
-        let (response, permits) = if let Some(response) = self.site.at_once(&request) {
-            (Ok(response), None)
-        } else {
-            match self.admit(request).await {
+        let (response, permits) = match self.site.way(&request) {
+            ControlFlow::Break(response) => (Ok(response), None),
+            ControlFlow::Continue(way) => match self.admit(request).await {
                 Ok((request, permits)) => {
                     let request = request.map(|body| PatientBody::new(body).boxed_unsync());
-                    let answer = self.site.answer(client, request, Arc::clone(&permits));
+                    let answer = self.site.answer(way, client, request, Arc::clone(&permits));
                     (answer.await, Some(permits))
                 }
                 Err(status) => (Err(status), None),
-            }
+            },
         };
         let response = response.unwrap_or_else(failure);
         let status = response.status();

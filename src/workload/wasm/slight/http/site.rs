@@ -1,6 +1,7 @@
 //! Requests and the instances that answer them: each has one of its own, which is made for it and ends with it.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
@@ -263,15 +264,18 @@ fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 impl server::Site for Site {
-    fn at_once(&self, request: &Request<Incoming>) -> Option<Response<WasiBody>> {
+    type Way = ();
+
+    fn way(&self, request: &Request<Incoming>) -> ControlFlow<Response<WasiBody>> {
         match self.find(request.method(), request.uri().path()) {
-            Some(_) => None,
-            None => Some(answer::without_route(request.method())),
+            Some(_) => ControlFlow::Continue(()),
+            None => ControlFlow::Break(answer::without_route(request.method())),
         }
     }
 
     async fn answer(
         &self,
+        (): (),
         _: SocketAddr,
         request: Request<WasiBody>,
         permits: Permits,

@@ -2,7 +2,7 @@
 //! keep the others from theirs: connections, handles, and the bytes that the host holds for one call.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -50,11 +50,15 @@ pub struct OfComponent {
 
 /// What an instance has of them; copies are the same share.
 #[derive(Debug, Clone)]
-pub struct Share {
+pub struct Share(Arc<OfInstance>);
+
+/// Made with each instance, most of which have no connection and no handle.
+#[derive(Debug)]
+struct OfInstance {
     all: Arc<Semaphore>,
-    own: Arc<Semaphore>,
-    handles: Arc<Semaphore>,
     held: Arc<Semaphore>,
+    own: OnceLock<Arc<Semaphore>>,
+    handles: OnceLock<Arc<Semaphore>>,
 }
 
 /// Bytes of servers that the host holds for one call; they are given back with it.
@@ -90,12 +94,12 @@ impl Bounds {
     }
 
     pub fn share(&self) -> Share {
-        Share {
+        Share(Arc::new(OfInstance {
             all: Arc::clone(&self.connections),
-            own: Arc::new(Semaphore::new(CONNECTIONS_OF_INSTANCE)),
-            handles: Arc::new(Semaphore::new(HANDLES)),
             held: Arc::clone(&self.held),
-        }
+            own: OnceLock::new(),
+            handles: OnceLock::new(),
+        }))
     }
 
     /// Of a call that has nothing yet.
@@ -179,7 +183,7 @@ impl Drop for Hold {
 impl Share {
     /// Bytes held for this instance, none at first, counted against what all instances may hold.
     pub fn hold(&self) -> Hold {
-        Hold::new(&self.held)
+        Hold::new(&self.0.held)
     }
 
     /// So many bytes held for this instance.
@@ -191,8 +195,12 @@ impl Share {
 
     /// A place for one more connection, waiting for those of other instances.
     pub fn connection(&self) -> impl Future<Output = Result<Permit, TooMany>> + Send + use<> {
-        let own = Arc::clone(&self.own).try_acquire_owned();
-        let all = Arc::clone(&self.all);
+        let own = self
+            .0
+            .own
+            .get_or_init(|| Semaphore::new(CONNECTIONS_OF_INSTANCE).into());
+        let own = Arc::clone(own).try_acquire_owned();
+        let all = Arc::clone(&self.0.all);
         async move {
             let own = own.map_err(|_| TooMany)?;
             let all = tokio::time::timeout(PATIENCE, all.acquire_owned()).await;
@@ -206,7 +214,8 @@ impl Share {
 
     /// A place for one more handle, behind which there is nothing that others could lack.
     pub fn handle(&self) -> Result<Permit, TooMany> {
-        let own = Arc::clone(&self.handles).try_acquire_owned();
+        let own = self.0.handles.get_or_init(|| Semaphore::new(HANDLES).into());
+        let own = Arc::clone(own).try_acquire_owned();
         own.map(|own| Permit {
             _own: own,
             _all: None,

@@ -2,7 +2,6 @@
 //! `wasi:http`.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +15,11 @@ use super::bounds::{ANSWER_TIME, CONNECT_TIME};
 use super::{Grants, SpinCtxView};
 use crate::workload::wasm::spin::allowed_hosts::{INTERNAL, usual_port};
 
-/// Sends a request in a way of its own, for hosts that are within the application.
-pub type Fetch = Arc<dyn Fn(Request<Full<Bytes>>) -> Fetching + Send + Sync>;
+/// A way of its own to send requests, for hosts that are within the application.
+pub trait Fetch: Send + Sync {
+    /// Sends a request, of whose answer at most `most` bytes are taken.
+    fn fetch(&self, request: Request<Full<Bytes>>, most: usize) -> Fetching;
+}
 pub type Fetching = Pin<Box<dyn Future<Output = Result<Response<Bytes>, FetchError>> + Send>>;
 
 /// Why there is no answer.
@@ -118,10 +120,10 @@ impl types::Host for SpinCtxView<'_> {}
 impl api::Host for SpinCtxView<'_> {
     async fn send_request(&mut self, request: types::Request) -> Result<types::Response, types::HttpError> {
         let request = request_of(request)?;
+        let most = self.ctx.stores.bounds.call_bytes;
         let response = match &self.ctx.http {
-            Some(own) => own(request).await?,
+            Some(own) => own.fetch(request, most).await?,
             None => {
-                let most = self.ctx.stores.bounds.call_bytes;
                 let _permit = self
                     .ctx
                     .share

@@ -175,7 +175,7 @@ pub struct SpinCtx {
     grants: Arc<Grants>,
     stores: Arc<Stores>,
     share: Share,
-    http: Option<Fetch>,
+    http: Option<Arc<dyn Fetch>>,
     _busy: Option<Busy>,
 }
 
@@ -193,7 +193,7 @@ impl SpinCtx {
 
     /// Has requests of the first generation's `http` sent in this way, which sees for itself where to.
     #[must_use]
-    pub fn with_http(mut self, fetch: Fetch) -> Self {
+    pub fn with_http(mut self, fetch: Arc<dyn Fetch>) -> Self {
         self.http = Some(fetch);
         self
     }

@@ -7,7 +7,7 @@ use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Request, Uri};
 
-use super::router::Matched;
+use super::router::{Matched, Text};
 
 /// Nobody but us may say what they say.
 const PREFIXES: [&str; 1] = ["spin-path-match-"];
@@ -24,6 +24,10 @@ const OF_THE_CONNECTION: [&str; 8] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+static PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+static FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+static CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
 /// Leaves out of an answer's fields what is the server's to say.
 pub fn leave_connection_to_server(headers: &mut HeaderMap) {
@@ -48,32 +52,58 @@ pub fn at_localhost<B>(request: Request<B>) -> Request<B> {
     Request::from_parts(head, body)
 }
 
-/// The facts, by the name that a field has without `spin-`.
+/// The facts, by the name of their field.
 pub fn facts(uri: &Uri, matched: &Matched, client: SocketAddr) -> Vec<(String, String)> {
+    let own =
+        of_request(uri, matched.rest.clone(), client).map(|(name, value)| (name.as_str().to_owned(), value));
+    let route = of_route(&matched.text).map(|(name, value)| (name.to_owned(), value));
+    let facts = own.into_iter().chain(route);
+    facts.chain(of_parameters(&matched.named)).collect()
+}
+
+fn of_request(uri: &Uri, rest: String, client: SocketAddr) -> [(&'static HeaderName, String); 3] {
     let host = uri
         .authority()
         .map_or("localhost", |authority| authority.as_str());
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let scheme = uri.scheme_str().unwrap_or("http");
-    let mut facts = vec![
-        ("path-info", matched.rest.clone()),
-        ("full-url", format!("{scheme}://{host}{path}")),
-        ("matched-route", matched.based.clone()),
-        ("base-path", "/".to_owned()),
-        ("raw-component-route", matched.raw.clone()),
-        ("component-route", matched.raw_or_prefix().to_owned()),
-        ("client-addr", client.to_string()),
+    [
+        (&PATH_INFO, rest),
+        (&FULL_URL, [scheme, "://", host, path].concat()),
+        (&CLIENT_ADDR, client.to_string()),
     ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect::<Vec<_>>();
-    let named = matched.named.iter();
-    facts.extend(named.map(|(name, value)| (format!("path-match-{name}").to_lowercase(), value.clone())));
-    facts
 }
 
-/// Puts them into the fields of a request, in the place of any that it came with.
-pub fn set(headers: &mut HeaderMap, facts: Vec<(String, String)>) {
+/// Those that are the same for all requests of a route.
+pub fn of_route(text: &Text) -> [(&'static str, String); 4] {
+    [
+        ("spin-matched-route", text.based.clone()),
+        ("spin-base-path", "/".to_owned()),
+        ("spin-raw-component-route", text.raw.clone()),
+        ("spin-component-route", text.raw_or_prefix().to_owned()),
+    ]
+}
+
+fn of_parameters(named: &[(String, String)]) -> impl Iterator<Item = (String, String)> {
+    named
+        .iter()
+        .map(|(name, value)| (format!("spin-path-match-{name}").to_lowercase(), value.clone()))
+}
+
+/// `None` where a name or a value is none: a parameter of a route may have a name that no field can have, and a path
+/// bytes that no field takes.
+pub fn field(name: &str, value: String) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    Some((name, HeaderValue::try_from(value).ok()?))
+}
+
+/// Puts the facts into the fields of a request, in the place of any that it came with.
+pub fn set<B>(request: &mut Request<B>, matched: Matched, client: SocketAddr) {
+    let Matched {
+        text, rest, named, ..
+    } = matched;
+    let own = of_request(request.uri(), rest, client);
+    let headers = request.headers_mut();
     let others: Vec<HeaderName> = headers
         .keys()
         .filter(|name| PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
@@ -84,13 +114,14 @@ pub fn set(headers: &mut HeaderMap, facts: Vec<(String, String)>) {
     }
     // Of the connection, which is ours.
     headers.remove(CONNECTION);
-    for (name, value) in facts {
-        // A parameter of a route may have a name that no field can have, and a path bytes that no field takes.
-        let name = HeaderName::try_from(format!("spin-{name}"));
-        let value = HeaderValue::try_from(value);
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.insert(name, value);
-        }
+    headers.reserve(own.len() + text.fields.len() + named.len());
+    let own = own.into_iter().filter_map(|(name, value)| {
+        let value = HeaderValue::try_from(value).ok()?;
+        Some((name.clone(), value))
+    });
+    let named = of_parameters(&named).filter_map(|(name, value)| field(&name, value));
+    for (name, value) in text.fields.iter().cloned().chain(own).chain(named) {
+        headers.insert(name, value);
     }
 }
 
@@ -139,18 +170,26 @@ mod tests {
     fn a_request_carries_what_the_route_says() {
         let matched = Matched {
             trigger: 0,
-            raw: "/user/:Name/...".to_owned(),
-            based: "/base/user/:Name/...".to_owned(),
+            text: Text::new("/user/:Name/...", "/base/user/:Name/...").into(),
             rest: "/x".to_owned(),
             named: vec![("Name".to_owned(), "ann".to_owned())],
         };
         let uri = Uri::from_static("http://one.test:81/base/user/ann/x?a=b");
         let client = SocketAddr::from(([10, 0, 0, 7], 4242));
-        let mut headers = HeaderMap::new();
+        let mut request = Request::get(&uri).body(()).expect("a request");
+        let headers = request.headers_mut();
         for name in ["spin-client-addr", "spin-path-match-other", "connection", "kept"] {
             headers.insert(name, HeaderValue::from_static("forged"));
         }
-        set(&mut headers, facts(&uri, &matched, client));
+        set(&mut request, matched.clone(), client);
+        let headers = request.headers();
+        for (name, value) in facts(&uri, &matched, client) {
+            assert_eq!(
+                headers.get(&name).map(HeaderValue::as_bytes),
+                Some(value.as_bytes()),
+                "{name}"
+            );
+        }
         let get = |name: &str| headers.get(name).map(|value| value.to_str().expect("text"));
         for (name, value) in [
             ("spin-path-info", "/x"),

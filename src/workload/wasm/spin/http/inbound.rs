@@ -15,7 +15,7 @@ use super::super::host::http_types as types;
 use super::super::seed::{Ready, Seed};
 use super::whole::{MAX_BODY, MAX_HEAD, Running, collect, kept};
 use super::{body, headers};
-use crate::workload::wasm::kinds::http::{Slots, report};
+use crate::workload::wasm::kinds::http::{MakeHost, Slots, report};
 use crate::workload::wasm::kinds::shape::printable;
 use crate::workload::wasm::kinds::wasi::Host;
 use crate::workload::wasm::limits::Limits;
@@ -29,6 +29,7 @@ pub struct Inbound {
     linked: InstancePre<Host>,
     function: ComponentExportIndex,
     seed: Arc<Seed>,
+    host: MakeHost,
     limits: Limits,
 }
 
@@ -74,6 +75,7 @@ impl Inbound {
             function: find(component.linked.component())?,
             linked: component.linked.clone(),
             seed: Arc::clone(&component.seed),
+            host: component.seed.maker(),
             limits,
         })
     }
@@ -92,7 +94,7 @@ impl Inbound {
         let (head, body) = request.into_parts();
         let body = collect(body, &mut held).await?;
         let request = request_of(method, &head, body);
-        let mut store = Store::new(&self.engine, self.seed.host());
+        let mut store = Store::new(&self.engine, (self.host)());
         store.set_hostcall_fuel(MAX_BODY + MAX_HEAD);
         let applied = self.limits.apply(&mut store, Host::limits);
         let (linked, function) = (self.linked.clone(), self.function);

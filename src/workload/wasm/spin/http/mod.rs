@@ -21,6 +21,7 @@ mod wagi;
 mod whole;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -169,8 +170,7 @@ impl Common<'_> {
         let id = component.id().to_owned();
         let http = part.http().map(|wasi| -> wasmtime::Result<Handlers> {
             let handler = |slots: &Slots| -> wasmtime::Result<Handler> {
-                let seed = Arc::clone(seed);
-                let host: MakeHost = Arc::new(move || seed.host());
+                let host: MakeHost = seed.maker();
                 let linked = Linked {
                     engine: engine.clone(),
                     proxy: server::handler(linked.clone(), wasi)?,
@@ -204,18 +204,19 @@ impl Common<'_> {
 }
 
 impl server::Site for Site {
-    fn at_once(&self, request: &Request<Incoming>) -> Option<Response<WasiBody>> {
-        self.0.at_once(request.uri().path())
+    type Way = Matched;
+
+    fn way(&self, request: &Request<Incoming>) -> ControlFlow<Response<WasiBody>, Matched> {
+        self.0.way(request.uri().path())
     }
 
     async fn answer(
         &self,
+        matched: Matched,
         client: SocketAddr,
         request: Request<WasiBody>,
         permits: Permits,
     ) -> Result<Response<WasiBody>, StatusCode> {
-        let matched = self.0.router.find(request.uri().path());
-        let matched = matched.ok_or(StatusCode::NOT_FOUND)?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let request = if host.is_some_and(is_internal) || request.uri().host().is_some_and(is_internal) {
             headers::at_localhost(request)
@@ -236,21 +237,21 @@ impl server::Site for Site {
 }
 
 impl App {
-    /// What is answered without a component.
-    fn at_once(&self, path: &str) -> Option<Response<WasiBody>> {
+    /// The component that is to answer, or what is answered without one.
+    fn way(&self, path: &str) -> ControlFlow<Response<WasiBody>, Matched> {
         if let Some(known) = path.strip_prefix(WELL_KNOWN) {
-            return Some(match known {
+            return ControlFlow::Break(match known {
                 "health" => full(Bytes::from_static(b"OK"), None),
                 "info" => full(self.info.clone(), Some("application/json")),
                 _ => empty(StatusCode::NOT_FOUND),
             });
         }
-        let Some(matched) = self.router.find(path) else {
-            return Some(empty(StatusCode::NOT_FOUND));
-        };
-        match &self.triggers.get(matched.trigger)?.target {
-            Target::Reply(reply) => Some(reply_of(reply)),
-            Target::Component { .. } => None,
+        let matched = self.router.find(path);
+        let found = matched.and_then(|matched| Some((self.triggers.get(matched.trigger)?, matched)));
+        match found.map(|(trigger, matched)| (&trigger.target, matched)) {
+            Some((Target::Component { .. }, matched)) => ControlFlow::Continue(matched),
+            Some((Target::Reply(reply), _)) => ControlFlow::Break(reply_of(reply)),
+            None => ControlFlow::Break(empty(StatusCode::NOT_FOUND)),
         }
     }
 
@@ -276,10 +277,9 @@ impl App {
             (Caller::Client(client), _) => (*client, &self.outer),
             (Caller::Component, inner) => (NOBODY, &inner.as_ref().ok_or(NOT_SERVED)?.slots),
         };
-        let facts = headers::facts(request.uri(), &matched, client);
         match executor {
             Executor::Http => {
-                headers::set(request.headers_mut(), facts);
+                headers::set(&mut request, matched, client);
                 let Some(handlers) = &served.http else {
                     let inbound = served.inbound.as_ref().ok_or(NOT_SERVED)?;
                     return inbound.answer(request, slots).await;
@@ -294,7 +294,6 @@ impl App {
                 let wagi = served.wagi.as_ref().ok_or(NOT_SERVED)?;
                 let circumstances = wagi::Circumstances {
                     matched: &matched,
-                    facts,
                     client,
                     argv,
                 };
@@ -320,12 +319,10 @@ impl App {
     /// A call from a component to where a client of the application's would have come, by its path. Whether it is
     /// allowed has been asked before.
     async fn call_own(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>, StatusCode> {
-        let path = request.uri().path();
-        if let Some(response) = self.at_once(path) {
-            return Ok(response);
+        match self.way(request.uri().path()) {
+            ControlFlow::Break(response) => Ok(response),
+            ControlFlow::Continue(matched) => self.call(matched, headers::at_localhost(request)).await,
         }
-        let matched = self.router.find(path).ok_or(StatusCode::NOT_FOUND)?;
-        self.call(matched, headers::at_localhost(request)).await
     }
 
     async fn call(
@@ -346,10 +343,10 @@ impl App {
 
 /// Whether a host is a name that components have within the application.
 fn is_internal(host: &str) -> bool {
-    let host = host.split(':').next().unwrap_or_default();
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.strip_suffix(INTERNAL)
-        .is_some_and(|rest| rest.ends_with('.'))
+    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
+    let end = host.len().checked_sub(INTERNAL.len());
+    end.and_then(|end| host.split_at_checked(end))
+        .is_some_and(|(rest, end)| rest.ends_with('.') && end.eq_ignore_ascii_case(INTERNAL))
 }
 
 fn info(name: &str, version: &str) -> Bytes {

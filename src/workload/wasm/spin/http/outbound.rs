@@ -104,14 +104,9 @@ impl HttpOut {
     }
 }
 
-impl Requests {
-    /// A way for the first generation's `http`, of whose answers at most `most` bytes are taken.
-    pub fn fetch(self: &Arc<Self>, most: usize) -> Fetch {
-        let requests = Arc::clone(self);
-        Arc::new(move |request| requests.fetched(request, most))
-    }
-
-    fn fetched(&self, request: Request<Full<Bytes>>, most: usize) -> Fetching {
+/// For the first generation's `http`.
+impl Fetch for Requests {
+    fn fetch(&self, request: Request<Full<Bytes>>, most: usize) -> Fetching {
         let uri = request.uri();
         if uri.host().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Box::pin(ready(Err(FetchError::InvalidUrl)));
@@ -271,7 +266,7 @@ mod tests {
         let stores = Stores::new(&RuntimeConfig::default(), Path::new("/none"), None).expect("stores");
         let out = out("http://one.test");
         let spin = SpinCtx::new(Arc::clone(&out.grants), Arc::new(stores));
-        let fetch = out.of_instance(spin.share()).fetch(9);
+        let requests = out.of_instance(spin.share());
         for (uri, expected) in [
             ("/relative", FetchError::NotAllowed),
             ("http://other.test/", FetchError::NotAllowed),
@@ -281,7 +276,11 @@ mod tests {
             let request = Request::get(uri)
                 .body(Full::new(Bytes::new()))
                 .expect("a request");
-            assert_eq!(fetch(request).await.expect_err(uri), expected, "{uri}");
+            assert_eq!(
+                requests.fetch(request, 9).await.expect_err(uri),
+                expected,
+                "{uri}"
+            );
         }
     }
 }

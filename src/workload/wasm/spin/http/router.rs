@@ -1,8 +1,12 @@
 //! From the path of a request to the trigger that is for it, and what a component is told of that.
 
+use std::sync::{Arc, LazyLock};
+
+use hyper::header::{HeaderName, HeaderValue};
 use routefinder::Router as Finder;
 
 use super::super::manifest::{HttpTrigger, ManifestError, Route};
+use super::headers;
 
 /// The routes of an application.
 pub struct Router(Finder<Routed>);
@@ -11,18 +15,25 @@ pub struct Router(Finder<Routed>);
 struct Routed {
     /// Place among the triggers.
     trigger: usize,
-    raw: String,
-    based: String,
+    text: Arc<Text>,
+}
+
+/// What is the same for all requests of a route.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The route as it is written in the manifest.
+    pub raw: String,
+    /// The same below the application's base.
+    pub based: String,
+    /// What requests are given of it, as fields.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What a request's path says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
     pub trigger: usize,
-    /// The route as it is written in the manifest.
-    pub raw: String,
-    /// The same below the application's base.
-    pub based: String,
+    pub text: Arc<Text>,
     /// What stands for a trailing wildcard.
     pub rest: String,
     /// Names and values of parameters.
@@ -40,8 +51,7 @@ impl Router {
             let spec = trigger.route.spec().map_err(|error| wrong(error.to_string()))?;
             let routed = Routed {
                 trigger: at,
-                raw: raw.clone(),
-                based: based.clone(),
+                text: Arc::new(Text::new(raw, based)),
             };
             if let Some(spec) = spec {
                 finder.add(spec, routed).map_err(|never| match never {})?;
@@ -58,8 +68,7 @@ impl Router {
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Some(Matched {
             trigger: routed.trigger,
-            raw: routed.raw.clone(),
-            based: routed.based.clone(),
+            text: Arc::clone(&routed.text),
             rest: captures
                 .wildcard()
                 .map(|rest| trailing(rest, path))
@@ -83,13 +92,28 @@ fn trailing(rest: &str, path: &str) -> String {
 impl Matched {
     /// For a call from another component, which names a component and no route.
     pub fn internal(trigger: usize, path: &str) -> Self {
+        static ANY: LazyLock<Arc<Text>> = LazyLock::new(|| Arc::new(Text::new("/...", "/...")));
         Self {
             trigger,
-            raw: "/...".to_owned(),
-            based: "/...".to_owned(),
+            text: Arc::clone(&ANY),
             rest: path.to_owned(),
             named: Vec::new(),
         }
+    }
+}
+
+impl Text {
+    pub fn new(raw: &str, based: &str) -> Self {
+        let mut text = Self {
+            raw: raw.to_owned(),
+            based: based.to_owned(),
+            fields: Vec::new(),
+        };
+        let facts = headers::of_route(&text).into_iter();
+        text.fields = facts
+            .filter_map(|(name, value)| headers::field(name, value))
+            .collect();
+        text
     }
 
     /// The route below the application's base, without its wildcard.
@@ -147,9 +171,9 @@ mod tests {
     fn a_component_learns_what_was_asked_for() {
         let router = router(&["/user/:name/files/..."], "/base/");
         let found = router.find("/base/user/ann/files/one/two").expect("found");
-        assert_eq!(found.raw, "/user/:name/files/...");
-        assert_eq!(found.raw_or_prefix(), "/user/:name/files");
-        assert_eq!(found.based, "/base/user/:name/files/...");
+        assert_eq!(found.text.raw, "/user/:name/files/...");
+        assert_eq!(found.text.raw_or_prefix(), "/user/:name/files");
+        assert_eq!(found.text.based, "/base/user/:name/files/...");
         assert_eq!(found.rest, "/one/two");
         assert_eq!(found.named, [("name".to_owned(), "ann".to_owned())]);
         for (path, rest) in [

@@ -36,8 +36,6 @@ pub struct Wagi {
 /// What is known of a request besides itself.
 pub struct Circumstances<'a> {
     pub matched: &'a Matched,
-    /// Those of `headers`.
-    pub facts: Vec<(String, String)>,
     pub client: SocketAddr,
     /// The manifest's template of the arguments.
     pub argv: &'a str,
@@ -130,11 +128,11 @@ impl Call {
     fn new(request: &Request<WasiBody>, circumstances: Circumstances<'_>) -> Self {
         let Circumstances {
             matched,
-            facts,
             client,
             argv,
         } = circumstances;
         let uri = request.uri();
+        let facts = headers::facts(uri, matched, client);
         let (path, query) = (uri.path(), uri.query().unwrap_or_default());
         let args = filled(argv, path, query);
         let header = |name: HeaderName| {
@@ -155,7 +153,7 @@ impl Call {
             ("REMOTE_HOST", &client),
             ("REMOTE_USER", ""),
             ("REQUEST_METHOD", request.method().as_str()),
-            ("SCRIPT_NAME", matched.based_or_prefix()),
+            ("SCRIPT_NAME", matched.text.based_or_prefix()),
             ("SERVER_NAME", uri.host().unwrap_or("localhost")),
             ("SERVER_PORT", &uri.port_u16().unwrap_or(80).to_string()),
             ("SERVER_PROTOCOL", &format!("{:?}", request.version())),
@@ -165,9 +163,9 @@ impl Call {
         env.extend(standard);
         for (name, value) in facts {
             let name = name.to_uppercase().replace('-', "_");
-            let name = match name.as_str() {
+            let name = match name.strip_prefix("SPIN_").unwrap_or(&name) {
                 "PATH_INFO" => "X_RAW_PATH_INFO".to_owned(),
-                _ => format!("X_{name}"),
+                name => format!("X_{name}"),
             };
             env.push((name, value));
         }
@@ -395,15 +393,13 @@ mod tests {
             .expect("a request");
         let matched = Matched {
             trigger: 0,
-            raw: "/cgi/...".to_owned(),
-            based: "/cgi/...".to_owned(),
+            text: super::super::router::Text::new("/cgi/...", "/cgi/...").into(),
             rest: "/x%20y".to_owned(),
             named: Vec::new(),
         };
         let client = SocketAddr::from(([10, 0, 0, 7], 42));
         let circumstances = Circumstances {
             matched: &matched,
-            facts: super::super::headers::facts(request.uri(), &matched, client),
             client,
             argv: "${SCRIPT_NAME} ${ARGS}",
         };
