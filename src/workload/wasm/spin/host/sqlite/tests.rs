@@ -337,3 +337,53 @@ fn the_library_is_the_one_that_comes_along() {
     let expected = ffi::SQLITE_VERSION.to_str().expect("a text");
     assert_eq!(rusqlite::version(), expected);
 }
+
+/// What recurses is bounded so that a thread's stack is enough: where it is not, all calls end with the process.
+#[tokio::test]
+async fn no_statement_takes_more_of_the_stack_than_there_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stores = stores("", directory.path());
+    let database = opened(&stores).await;
+    run(&database, "CREATE VIEW v0 AS SELECT 1 AS a")
+        .await
+        .expect("made");
+    for depth in 1..1200 {
+        let view = format!(
+            "CREATE VIEW v{depth} AS SELECT a + 1 AS a FROM v{} LIMIT 9",
+            depth - 1
+        );
+        run(&database, &view).await.expect("made");
+    }
+    for depth in [100, 300, 600, 900, 990, 1100, 100_000] {
+        let nested = |open: &str, most: &str, close: &str| {
+            let depth = depth.min((1 << 19) / (open.len() + close.len()));
+            format!("SELECT {}{most}{}", open.repeat(depth), close.repeat(depth))
+        };
+        for statement in [
+            format!("SELECT * FROM v{}", depth.min(1199)),
+            format!(
+                "SELECT (SELECT max(a) FROM v{0}) FROM v{0} WHERE a IN (SELECT a FROM v{0})",
+                depth.min(1199)
+            ),
+            nested("(", "1", ")"),
+            nested("-", "1", ""),
+            nested("NOT ", "1", ""),
+            nested("(SELECT ", "1", ")"),
+            nested("* FROM (SELECT ", "1", ")"),
+            nested("* FROM (SELECT DISTINCT ", "1", " LIMIT 9)"),
+            nested("EXISTS (SELECT ", "1", ")"),
+            nested("1 IN (SELECT ", "1", ")"),
+            nested("(WITH c AS (SELECT ", "1", ") SELECT * FROM c)"),
+            nested("* FROM (VALUES ((SELECT ", "1", ")))"),
+            nested("abs(", "1", ")"),
+            nested("CASE WHEN 1 THEN ", "1", " END"),
+            nested("1 UNION SELECT ", "1", ""),
+            nested("1 + ", "1", ""),
+            nested("json_array(", "1", ")"),
+            nested("max(1, (SELECT sum(x) OVER () FROM (SELECT ", "1 AS x", ")))"),
+        ] {
+            // Whatever comes of it.
+            let _ = run(&database, &statement).await;
+        }
+    }
+}
