@@ -1,5 +1,7 @@
 //! What an application answers.
 
+use std::io::{ErrorKind, Read as _};
+
 use super::*;
 use crate::harness::http::begin;
 
@@ -14,6 +16,7 @@ pub fn tests() -> Vec<Test> {
         test!(spin_a_trap_names_its_component),
         test!(spin_a_hundred_at_once),
         test!(spin_instances_that_compute_leave_others_their_turns),
+        test!(spin_an_instance_does_not_compute_for_nobody_for_ever),
         test!(spin_a_part_of_it_is_run_elsewhere),
         test!(spin_exec_runs_what_it_is_told),
         test!(spin_components_of_sdk_3),
@@ -280,9 +283,26 @@ fn spin_instances_that_compute_leave_others_their_turns(case: &Case) {
         assert_eq!(shop.says("/env"), (200, "MODE=site\n".to_owned()));
         assert_eq!(shop.says("/.well-known/spin/health").0, 200);
     }
-    drop(computing);
+    for mut stream in computing {
+        stream.set_nonblocking(true).expect("a socket option");
+        let read = stream.read(&mut [0]);
+        let waits = matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock);
+        assert!(waits, "it computes no more: {read:?}");
+    }
     shop.container.kill("KILL").ok();
     shop.run.wait().code_is(137);
+}
+
+/// It would keep its place, which here would keep the application from its end.
+fn spin_an_instance_does_not_compute_for_nobody_for_ever(case: &Case) {
+    let shop = serve(shop(case, |_| {}));
+    let address = shop.address;
+    let computing = within(shop.pid, || begin(address, "/spin").expect("asked"));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    drop(computing);
+    let output = shop.stop();
+    let told = "component `site` failed: it went on computing after its client had left";
+    assert!(output.stderr.contains(told), "{output}");
 }
 
 fn spin_a_part_of_it_is_run_elsewhere(case: &Case) {

@@ -2,6 +2,7 @@
 //! used again as far as the component's generation of WASI allows it.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -128,7 +129,12 @@ impl Handler {
         permits: Permits,
     ) -> Result<Response<WasiBody>, StatusCode> {
         let (end, ended) = oneshot::channel();
+        let mut client = Client {
+            request: Arc::clone(&permits),
+            answered: false,
+        };
         let outcome = self.0.handle(Ticket { end, permits }, request).await;
+        client.answered = true;
         let id = &self.0.state().linked.id;
         outcome.map_err(|error| status_of(error, ended, id.clone()))
     }
@@ -153,6 +159,8 @@ impl HandlerState for Instances {
         let slot = Arc::clone(&self.slots).acquire_owned().await?;
         let mut store = Store::new(&self.linked.engine, (self.host)());
         self.limits.apply(&mut store, Host::limits)?;
+        // Of an engine that has epochs.
+        store.epoch_deadline_callback(|mut store| store.data_mut().turn());
         let proxy = self.linked.proxy.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
@@ -171,7 +179,41 @@ impl HandlerState for Instances {
 
 /// What a request takes of what there is: held as long as anything of it is left, in the queue for an instance,
 /// in one, or on the way back. A client that leaves must not let the next one in before.
-pub type Permits = Arc<[OwnedSemaphorePermit]>;
+pub type Permits = Arc<Admission>;
+
+/// A request that was let in.
+pub struct Admission<P: ?Sized = [OwnedSemaphorePermit]> {
+    /// Whether its client left before there was an answer.
+    left: AtomicBool,
+    _permits: P,
+}
+
+impl Admission {
+    pub fn new<const N: usize>(permits: [OwnedSemaphorePermit; N]) -> Permits {
+        Arc::new(Admission {
+            left: AtomicBool::new(false),
+            _permits: permits,
+        })
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
+/// Somebody who waits for an answer. Dropped before there is one, it tells that they have left.
+struct Client {
+    request: Permits,
+    answered: bool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.request.left.store(true, Ordering::Relaxed);
+        }
+    }
+}
 
 /// What goes with a request to its instance.
 pub struct Ticket {
@@ -204,16 +246,20 @@ impl WorkerState for Worker {
         }
     }
 
-    /// A request may take as long as it takes, also when its client has left: the engine knows no way to end one.
-    /// What ends a stuck one is its fuel, or the container's limits.
+    /// A request may take as long as it takes, also when its client has left: there may be more to do than to answer.
+    /// What ends a stuck one is its fuel, the container's limits, or, where the engine has epochs, that it computes
+    /// for nobody ([`Host::turn`]).
     fn on_request_start(
         &self,
-        _: StoreContextMut<'_, Host>,
+        mut store: StoreContextMut<'_, Host>,
         ticket: Ticket,
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
         let Ticket { end, permits } = ticket;
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        if self.reuse.total == 1 {
+            store.data_mut().serve_alone(&permits);
+        }
         // Dropped when the instance is done with the request.
         Box::pin(async move {
             let _permits = permits;

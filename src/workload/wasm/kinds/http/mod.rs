@@ -32,7 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use instances::{Handler, Linked, MakeHost, Permits, Slots, handler, stopped};
+pub use instances::{Admission, Handler, Linked, MakeHost, Permits, Slots, handler, stopped};
 pub use limits::{InstanceSize, Limits, guest_memory};
 pub use one::One;
 #[cfg(feature = "slight")]

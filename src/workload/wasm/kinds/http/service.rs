@@ -18,7 +18,7 @@ use wasmtime_wasi_http::handler::{InstantiationError, TrapOrPanicError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connection::Busy;
-use super::instances::{Permits, Ticket};
+use super::instances::{Admission, Permits, Ticket};
 use super::limits::Limits;
 use super::log::Entry;
 use super::patience::Patience;
@@ -108,7 +108,7 @@ impl<S: Site> Service<S> {
         let known = known.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let at_work = Arc::clone(&self.at_work).acquire_owned().await;
         let at_work = at_work.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        Ok((request, Arc::from([known, at_work])))
+        Ok((request, Admission::new([known, at_work])))
     }
 }
 

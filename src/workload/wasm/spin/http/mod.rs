@@ -39,7 +39,9 @@ use self::wagi::Wagi;
 use super::allowed_hosts::INTERNAL;
 use super::manifest::{Executor, HttpTrigger, Reply, Target, WELL_KNOWN};
 use super::seed::Ready;
-use crate::workload::wasm::kinds::http::{self as server, Handler, Linked, MakeHost, Permits, Slots};
+use crate::workload::wasm::kinds::http::{
+    self as server, Admission, Handler, Linked, MakeHost, Permits, Slots,
+};
 use crate::workload::wasm::limits::Limits;
 
 /// How long a call within the application waits for room.
@@ -336,7 +338,7 @@ impl App {
         let Ok(Ok(permit)) = permit else {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         };
-        self.enter(matched, Caller::Component, request, Arc::from([permit]))
+        self.enter(matched, Caller::Component, request, Admission::new([permit]))
             .await
     }
 }
