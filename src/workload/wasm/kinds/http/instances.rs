@@ -1,37 +1,35 @@
 //! The instances that answer requests: made when a request needs one, never more than there is room for,
 //! used again as far as the component's generation of WASI allows it.
 
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_channel::oneshot::Canceled;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::Sleep;
-use wasmtime::component::{GuestTaskId, InstancePre};
-use wasmtime::{Engine, Store, StoreContextMut};
-use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
-};
-use wasmtime_wasi_http::{WasiBody, WasiHttpView, p2, p3};
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
+use wasmtime_wasi_http::{WasiBody, p2, p3};
 
-use super::service::{report, status_of};
+use super::calls::{Calls, Job, Outcome, Told};
+use super::queue::{Queue, Wanted};
+use super::service::{NoAnswer, report, status_of};
 use crate::workload::wasm::kinds::Wasi;
 use crate::workload::wasm::kinds::wasi::Host;
 use crate::workload::wasm::limits::Limits;
 
-/// How long an instance that could take more requests waits for one.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long a request waits for an instance that has said that it could take it.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How often an instance is used; `wasmtime serve` has the same.
 #[derive(Debug, Clone, Copy)]
-struct Reuse {
+pub struct Reuse {
     /// Requests in its life.
-    total: usize,
+    pub total: usize,
     /// Requests at once.
-    concurrent: usize,
+    pub concurrent: usize,
 }
 
 impl Reuse {
@@ -93,7 +91,7 @@ impl Slots {
 }
 
 /// A component that answers requests.
-pub struct Handler(ProxyHandler<Instances>);
+pub struct Handler(Arc<Instances>);
 
 /// A component that is linked.
 pub struct Linked {
@@ -113,12 +111,13 @@ impl Handler {
         slots: &Slots,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self(ProxyHandler::new(Instances {
+        Self(Arc::new(Instances {
             linked,
             host,
             limits,
             slots: Arc::clone(&slots.free),
             stopping,
+            queue: Queue::default(),
         }))
     }
 
@@ -129,14 +128,24 @@ impl Handler {
         permits: Permits,
     ) -> Result<Response<WasiBody>, StatusCode> {
         let (end, ended) = oneshot::channel();
+        let (tell, told) = futures_channel::oneshot::channel();
         let mut client = Client {
             request: Arc::clone(&permits),
             answered: false,
         };
-        let outcome = self.0.handle(Ticket { end, permits }, request).await;
+        let job = Job {
+            request,
+            tell,
+            end,
+            permits,
+        };
+        let (number, wanted) = self.0.queue.push(job);
+        self.0.make(wanted);
+        let outcome = self.0.told(number, told).await;
         client.answered = true;
-        let id = &self.0.state().linked.id;
-        outcome.map_err(|error| status_of(error, ended, id.clone()))
+        // What becomes of an instance is told where it ends.
+        let outcome = outcome.unwrap_or_else(|_| Err(NoAnswer::Ended.into()));
+        outcome.map_err(|error| status_of(error, ended, self.0.linked.id.clone()))
     }
 }
 
@@ -148,32 +157,74 @@ struct Instances {
     limits: Limits,
     slots: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
+    queue: Queue<Job>,
 }
 
-impl HandlerState for Instances {
-    type StoreData = Host;
-    type WorkerExpiration = Expiration;
-    type WorkerState = Worker;
+impl Instances {
+    fn make(self: &Arc<Self>, Wanted(wanted): Wanted) {
+        if wanted {
+            tokio::spawn(Arc::clone(self).come());
+        }
+    }
 
-    async fn instantiate(&self) -> wasmtime::Result<Instance<Host, Expiration, Worker>> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await?;
+    /// What a request is told. Where those that have said that they could take it do not, another instance is made.
+    async fn told(self: &Arc<Self>, number: u64, mut told: Told) -> Result<Outcome, Canceled> {
+        // Of 0.2, each has an instance made for itself.
+        if self.linked.wasi == Wasi::V02 {
+            return told.await;
+        }
+        let mut moment = MOMENT;
+        loop {
+            if let Ok(outcome) = tokio::time::timeout(moment, &mut told).await {
+                return outcome;
+            }
+            let Some(wanted) = self.queue.overdue(number) else {
+                return told.await;
+            };
+            self.make(wanted);
+            // It is room that lacks, if that does not help.
+            moment *= 2;
+        }
+    }
+
+    /// One more, as soon as there is room; unless by then nothing waits for it.
+    async fn come(self: Arc<Self>) {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let (job, wanted) = self.queue.come();
+        self.make(wanted);
+        // There is always room in the end: it is never closed.
+        let (Ok(slot), Some(job)) = (slot, job) else {
+            return;
+        };
         let mut store = Store::new(&self.linked.engine, (self.host)());
-        self.limits.apply(&mut store, Host::limits)?;
+        match self.instantiate(&mut store).await {
+            Ok(proxy) => self.serve(store, &proxy, job).await,
+            Err(error) => {
+                drop(store);
+                // Its client may have left.
+                let _ = job.tell.send(Err(NoAnswer::NotMade(error).into()));
+            }
+        }
+        // After the store is gone.
+        drop(slot);
+    }
+
+    async fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Proxy> {
+        self.limits.apply(store, Host::limits)?;
         // Of an engine that has epochs.
         store.epoch_deadline_callback(|mut store| store.data_mut().turn());
-        let proxy = self.linked.proxy.instantiate_async(&mut store).await?;
-        Ok(Instance {
-            store,
-            proxy,
-            view: Host::http,
-            expiration: Expiration::new(self.stopping.clone()),
-            state: Worker {
-                reuse: Reuse::of(self.linked.wasi),
-                id: self.linked.id.clone(),
-                last_request: Mutex::new(None),
-                _slot: slot,
-            },
-        })
+        self.linked.proxy.instantiate_async(store).await
+    }
+
+    /// Answers requests, the first and those that wait, until the instance ends.
+    async fn serve(self: &Arc<Self>, mut store: Store<Host>, proxy: &Proxy, first: Job) {
+        let calls = Calls::new(proxy, Reuse::of(self.linked.wasi), &self.queue);
+        let outcome = calls.run(&mut store, first, &self.stopping, |wanted| self.make(wanted));
+        let outcome = outcome.await;
+        if let Err(error) = &outcome {
+            report(error, self.linked.id.clone());
+        }
+        self.make(calls.leave(outcome.is_err()));
     }
 }
 
@@ -212,127 +263,6 @@ impl Drop for Client {
         if !self.answered {
             self.request.left.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-/// What goes with a request to its instance.
-pub struct Ticket {
-    /// Tells the one who waits for an answer how the instance that was to give it has ended: whether the reason
-    /// has been told already. Without a word, where the instance went on to another request.
-    end: oneshot::Sender<bool>,
-    permits: Permits,
-}
-
-/// One instance, as the engine's driver of requests asks about it.
-struct Worker {
-    reuse: Reuse,
-    id: Option<Arc<str>>,
-    last_request: Mutex<Option<oneshot::Sender<bool>>>,
-    /// Given back after the store is gone.
-    _slot: OwnedSemaphorePermit,
-}
-
-impl WorkerState for Worker {
-    type StoreData = Host;
-    type RequestData = Ticket;
-
-    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if total >= self.reuse.total {
-            ShouldAccept::Never
-        } else if concurrent >= self.reuse.concurrent {
-            ShouldAccept::No
-        } else {
-            ShouldAccept::Yes
-        }
-    }
-
-    /// A request may take as long as it takes, also when its client has left: there may be more to do than to answer.
-    /// What ends a stuck one is its fuel, the container's limits, or, where the engine has epochs, that it computes
-    /// for nobody ([`Host::turn`]).
-    fn on_request_start(
-        &self,
-        mut store: StoreContextMut<'_, Host>,
-        ticket: Ticket,
-        _: GuestTaskId,
-    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
-        let Ticket { end, permits } = ticket;
-        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        if self.reuse.total == 1 {
-            store.data_mut().serve_alone(&permits);
-        }
-        // Dropped when the instance is done with the request.
-        Box::pin(async move {
-            let _permits = permits;
-            std::future::pending().await
-        })
-    }
-
-    fn drop(&self, store: Store<Host>, outcome: wasmtime::Result<()>) {
-        if let Err(error) = &outcome {
-            report(error, self.id.clone());
-        }
-        let last = self
-            .last_request
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(last) = last {
-            // Its client may have left.
-            let _ = last.send(outcome.is_err());
-        }
-        drop(store);
-    }
-}
-
-/// Ends an instance that has had nothing to do for a while, or when the server stops.
-struct Expiration {
-    stopping: watch::Receiver<bool>,
-    /// Made when the instance is first without work; most never are.
-    waiting: Option<Waiting>,
-}
-
-struct Waiting {
-    idle: Pin<Box<Sleep>>,
-    stop: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
-}
-
-impl Expiration {
-    fn new(stopping: watch::Receiver<bool>) -> Self {
-        Self {
-            stopping,
-            waiting: None,
-        }
-    }
-}
-
-impl WorkerExpiration for Expiration {
-    fn poll(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        status: WorkerStatus,
-        since: Instant,
-    ) -> Poll<()> {
-        if status != WorkerStatus::Idle {
-            return Poll::Pending;
-        }
-        let this = self.get_mut();
-        if *this.stopping.borrow() {
-            return Poll::Ready(());
-        }
-        let deadline = (since + IDLE).into();
-        let stopping = &this.stopping;
-        let waiting = this.waiting.get_or_insert_with(|| Waiting {
-            idle: Box::pin(tokio::time::sleep_until(deadline)),
-            stop: Box::pin(stopped(stopping.clone())),
-        });
-        if waiting.idle.deadline() != deadline {
-            waiting.idle.as_mut().reset(deadline);
-        }
-        // The second is polled once at most when it is over: then the check above comes first.
-        if waiting.idle.as_mut().poll(context).is_ready() || waiting.stop.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        Poll::Pending
     }
 }
 

@@ -17,12 +17,14 @@
 //! connections, what was asked for is answered, exit code 0. The engine kills it when that takes longer than
 //! the stop period; a second signal ends it at once.
 
+mod calls;
 mod connection;
 mod instances;
 pub mod limits;
 mod log;
 mod one;
 mod patience;
+mod queue;
 mod server;
 mod service;
 mod target;

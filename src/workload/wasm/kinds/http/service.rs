@@ -14,11 +14,10 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Trap;
-use wasmtime_wasi_http::handler::{InstantiationError, TrapOrPanicError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connection::Busy;
-use super::instances::{Admission, Permits, Ticket};
+use super::instances::{Admission, Permits};
 use super::limits::Limits;
 use super::log::Entry;
 use super::patience::Patience;
@@ -112,27 +111,39 @@ impl<S: Site> Service<S> {
     }
 }
 
+/// Why there is no answer, besides what a guest says itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    #[error("there is no instance: {0}")]
+    NotMade(wasmtime::Error),
+    #[error("the instance has ended")]
+    Ended,
+}
+
 /// Tells on standard error what went wrong, once, and gives what to tell the client.
 pub fn status_of(
     error: wasmtime::Error,
     ended: oneshot::Receiver<bool>,
     component: Option<Arc<str>>,
 ) -> StatusCode {
-    if let Some(failed) = error.downcast_ref::<InstantiationError<Ticket>>() {
-        report(&failed.error, component);
-        return match failed.error.downcast_ref::<Trap>() {
-            Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            None => StatusCode::SERVICE_UNAVAILABLE,
-        };
-    }
-    // Told where the instance ended, with its backtrace.
-    if !error.is::<TrapOrPanicError>() {
+    match error.downcast_ref::<NoAnswer>() {
+        Some(NoAnswer::NotMade(error)) => {
+            report(error, component);
+            return match error.downcast_ref::<Trap>() {
+                Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                None => StatusCode::SERVICE_UNAVAILABLE,
+            };
+        }
+        // Told where the instance ended, with its backtrace.
+        Some(NoAnswer::Ended) => {}
         // A guest that traps before it answers looks here like one that just does not answer.
-        tokio::spawn(async move {
-            if !ended.await.unwrap_or(false) {
-                report(&error, component);
-            }
-        });
+        None => {
+            tokio::spawn(async move {
+                if !ended.await.unwrap_or(false) {
+                    report(&error, component);
+                }
+            });
+        }
     }
     StatusCode::INTERNAL_SERVER_ERROR
 }
