@@ -44,12 +44,14 @@ pub fn find(case: &Case) -> Vec<String> {
 /// Waits while wrun compiles in the background for this test's cache: it goes on when its container has ended. A
 /// lock of the cache tells; it is only looked at, since taking it would keep wrun from it.
 pub fn wait_for_background(case: &Case) {
-    let held = || {
+    let seen = || {
         let locks = command::read(Path::new("/proc/locks"));
         background_locks(&case.dir.join("cache"))
             .iter()
             .any(|inode| locks.contains(&format!(":{inode} ")))
     };
+    // The list is read in pieces, between which locks come and go: a look may miss one that is there.
+    let held = || (0..3).any(|_| seen());
     let deadline = std::time::Instant::now() + 3 * command::LIMIT * command::patience();
     while held() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(10));
