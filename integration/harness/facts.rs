@@ -124,8 +124,10 @@ pub enum Need {
     Criu,
     /// CRIU can tell which memory has changed.
     CriuMemoryTracking,
-    /// The toolchain that the built guests were built with, which `integration/guests/build` makes.
+    /// The toolchains that the built guests were built with, which `integration/guests/build` makes: trixie's, and
+    /// forky's for those that need a newer Rust.
     GuestToolchain,
+    NewerGuestToolchain,
     /// The shell zsh.
     Zsh,
     /// The shell fish.
@@ -134,6 +136,15 @@ pub enum Need {
     Nats,
     /// Mosquitto, a broker of MQTT.
     Mosquitto,
+}
+
+/// Why the guests that this Debian builds cannot be built again.
+fn not_ready(suite: &str) -> Option<String> {
+    match super::guest::build_command(&["--ready", suite]).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("integration/guests/build: {error}")),
+    }
 }
 
 /// The profile that Docker loads, under which a process may read /proc and its own files.
@@ -330,11 +341,8 @@ impl Need {
                 succeeds("criu", &["check", "--feature", "mem_dirty_track"]),
                 "this kernel does not track changed memory for CRIU",
             ),
-            Need::GuestToolchain => match super::guest::build_command(&["--ready"]).output() {
-                Ok(output) if output.status.success() => None,
-                Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-                Err(error) => Some(format!("integration/guests/build: {error}")),
-            },
+            Need::GuestToolchain => not_ready("trixie"),
+            Need::NewerGuestToolchain => not_ready("forky"),
             Need::Zsh => unless(find_program("zsh").is_some(), "zsh is not installed"),
             Need::Fish => unless(find_program("fish").is_some(), "fish is not installed"),
             Need::Nats => absent(&["nats-server"]),

@@ -36,7 +36,7 @@ component = "old"
 route = "/my"
 component = "old"
 [component.new]
-source = "spin-stores-02.wasm"
+source = "new.wasm"
 allowed_outbound_hosts = ["postgres://127.0.0.1:5432", "mysql://127.0.0.1:3306"]
 [component.old]
 source = "spin-legacy.wasm"
@@ -52,12 +52,11 @@ struct Served<'case> {
 
 impl<'case> Served<'case> {
     #[track_caller]
-    fn start(case: &'case Case) -> Self {
+    fn start(case: &'case Case, new: &str) -> Self {
         let container = case.container(&["/"]);
         container.write("spin.toml", MANIFEST, 0o644);
-        for name in ["spin-stores-02", "spin-legacy"] {
-            container.write(&format!("{name}.wasm"), guest::binary(name), 0o644);
-        }
+        container.write("new.wasm", guest::binary(new), 0o644);
+        container.write("spin-legacy.wasm", guest::binary("spin-legacy"), 0o644);
         let run = case.start(container.command("run", &[]));
         let pid = eventually("the application is running", || {
             let state = case.call(&["state", &container.id]);
@@ -189,8 +188,17 @@ fn answers(served: &Served<'_>, path: &str, server: &str) {
     });
 }
 
+/// Of components of an older SDK and of the current one, whose interfaces are others.
+const GUESTS: [&str; 2] = ["spin-stores-02", "spin-sdk-03"];
+
 fn postgres_is_a_server_of_components(case: &Case) {
-    let served = Served::start(case);
+    for guest in GUESTS {
+        by_postgres(case, guest);
+    }
+}
+
+fn by_postgres(case: &Case, guest: &str) {
+    let served = Served::start(case, guest);
     let _server = postgres(&served);
     let url = "postgres://wrun:secret@127.0.0.1/postgres";
     answers(&served, "/postgres", url);
@@ -202,8 +210,13 @@ fn postgres_is_a_server_of_components(case: &Case) {
         "Int32(7)",
     );
     served.says("/postgres", url, "SELECT b FROM t", r#"Str("seven")"#);
+    let path = if guest == "spin-stores-02" {
+        "/old-postgres"
+    } else {
+        "/postgres"
+    };
     served.says(
-        "/old-postgres",
+        path,
         url,
         "SELECT a, b FROM t",
         r#"[DbValue::Int32(7), DbValue::Str("seven")]"#,
@@ -222,7 +235,13 @@ fn postgres_is_a_server_of_components(case: &Case) {
 }
 
 fn mariadb_is_a_server_of_components(case: &Case) {
-    let served = Served::start(case);
+    for guest in GUESTS {
+        by_mariadb(case, guest);
+    }
+}
+
+fn by_mariadb(case: &Case, guest: &str) {
+    let served = Served::start(case, guest);
     let _server = mariadb(&served);
     let url = "mysql://root@127.0.0.1/mysql";
     answers(&served, "/mysql", url);

@@ -28,7 +28,7 @@ word = { default = "by default" }
 route = "/..."
 component = "a"
 [component.a]
-source = "spin-stores-02.wasm"
+source = "guest.wasm"
 key_value_stores = ["default"]
 sqlite_databases = ["default"]
 allowed_outbound_hosts = ["redis://127.0.0.1:6379"]
@@ -43,10 +43,13 @@ struct Served<'case> {
     pid: i32,
 }
 
-fn application<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Container<'case> {
+/// Of an older SDK and of the current one, whose interfaces are others.
+const GUESTS: [&str; 2] = ["spin-stores-02", "spin-sdk-03"];
+
+fn application<'case>(case: &'case Case, guest: &str, edit: impl FnOnce(&mut Value)) -> Container<'case> {
     let container = case.container_with(&["/"], edit);
     container.write("spin.toml", MANIFEST, 0o644);
-    container.write("spin-stores-02.wasm", guest::binary("spin-stores-02"), 0o644);
+    container.write("guest.wasm", guest::binary(guest), 0o644);
     container
 }
 
@@ -100,34 +103,58 @@ impl Served<'_> {
     }
 }
 
+/// By components of both, in turns.
 fn stores_are_kept_in_a_volume(case: &Case) {
     let volume = case.path("volume");
     fs::create_dir(&volume).expect("made");
-    let mount = |config: &mut Value| add_mount(config, "/.spin", "bind", &volume, &["bind"]);
-    let first = serve(application(case, mount));
+    let serve = |guest| {
+        serve(application(case, guest, |config| {
+            add_mount(config, "/.spin", "bind", &volume, &["bind"]);
+        }))
+    };
+    let first = serve("spin-stores-02");
     first.says("/set", "default", "key=value", "");
     first.says("/increment", "default", "number", "1");
     first.says("/increment", "default", "number", "2");
     first.says("/sqlite", "default", "CREATE TABLE t (a)", "");
     first.says("/sqlite", "default", "INSERT INTO t VALUES (7)", "");
     first.stop();
-    let second = serve(application(case, mount));
+    let second = serve("spin-sdk-03");
     second.says("/get", "default", "key", "value");
+    second.says("/exists", "default", "key", "true");
     second.says("/keys", "default", "", "key\nnumber");
     second.says("/increment", "default", "number", "3");
     second.says(
-        "/old-sqlite",
+        "/sqlite",
         "default",
         "SELECT a FROM t",
         "RowResult { values: [Value::Integer(7)] }\n",
     );
+    second.says("/changes", "default", "INSERT INTO t VALUES (8)", "1 2\n");
     second.says("/delete", "default", "key", "");
     second.fails("/get", "default", "key", "there is none");
+    second.says("/set", "default", "key=other", "");
     second.stop();
+    let third = serve("spin-stores-02");
+    third.says("/get", "default", "key", "other");
+    third.says("/increment", "default", "number", "4");
+    third.says(
+        "/old-sqlite",
+        "default",
+        "SELECT a FROM t",
+        "RowResult { values: [Value::Integer(7)] }\nRowResult { values: [Value::Integer(8)] }\n",
+    );
+    third.stop();
 }
 
 fn components_have_what_they_were_granted(case: &Case) {
-    let served = serve(application(case, |config| {
+    for guest in GUESTS {
+        granted(case, guest);
+    }
+}
+
+fn granted(case: &Case, guest: &str) {
+    let served = serve(application(case, guest, |config| {
         config["process"]["env"] = json!(["WORD=from the container"]);
     }));
     served.says(
@@ -146,11 +173,18 @@ fn components_have_what_they_were_granted(case: &Case) {
     );
     for (path, server) in [
         ("/postgres", "postgres://u@127.0.0.1/d"),
-        ("/old-postgres", "host=127.0.0.1 user=u"),
         ("/mysql", "mysql://u@127.0.0.1/d"),
         ("/mqtt", "mqtt://127.0.0.1?client_id=c"),
     ] {
         served.fails(path, server, "a=b", "is not permitted");
+    }
+    if guest == "spin-stores-02" {
+        served.fails(
+            "/old-postgres",
+            "host=127.0.0.1 user=u",
+            "a=b",
+            "is not permitted",
+        );
     }
     served.fails("/redis", "redis://127.0.0.2:6379", "PING", "InvalidAddress");
     let output = served.stop();
@@ -159,7 +193,7 @@ fn components_have_what_they_were_granted(case: &Case) {
 }
 
 fn stores_without_a_place_are_refused(case: &Case) {
-    let container = application(case, |_| {});
+    let container = application(case, "spin-stores-02", |_| {});
     let manifest = MANIFEST.replace(
         "key_value_stores = [\"default\"]",
         "key_value_stores = [\"cache\"]",
@@ -188,13 +222,19 @@ impl Drop for Redis {
 }
 
 fn redis_is_a_server_and_a_store(case: &Case) {
-    let container = application(case, |_| {});
+    for guest in GUESTS {
+        server_and_store(case, guest);
+    }
+}
+
+fn server_and_store(case: &Case, guest: &str) {
+    let container = application(case, guest, |_| {});
     let config = "[key_value_store.default]\ntype = \"redis\"\nurl = \"redis://127.0.0.1:6379/1\"";
     container.write("runtime-config.toml", config, 0o644);
     let served = serve(container);
     let program = find_program("redis-server").expect("it is needed");
     let directory = case.path("redis");
-    fs::create_dir(&directory).expect("made");
+    fs::create_dir_all(&directory).expect("made");
     let _redis = within(served.pid, || {
         let mut command = Command::new(program);
         command.args(["--bind", "127.0.0.1", "--save", "", "--dir", &directory]);

@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Test> {
         test!(rust_sockets_within),
         test!(rust_sockets_from_outside),
         test!(built_files_are_those_of_the_sources).needs(Need::GuestToolchain),
+        test!(newer_files_are_those_of_the_sources).needs(Need::NewerGuestToolchain),
     ]
 }
 
@@ -123,10 +124,18 @@ fn rust_sockets_from_outside(case: &Case) {
     serves_tcp_and_udp(case, "command-02");
 }
 
-/// Not bounded by the limit of commands, since compiling takes what it takes.
 fn built_files_are_those_of_the_sources(case: &Case) {
+    are_those_of_the_sources(case, "trixie");
+}
+
+fn newer_files_are_those_of_the_sources(case: &Case) {
+    are_those_of_the_sources(case, "forky");
+}
+
+/// Not bounded by the limit of commands, since compiling takes what it takes.
+fn are_those_of_the_sources(case: &Case, suite: &str) {
     let log = fs::File::create(case.dir.join("build")).expect("a file");
-    let status = guest::build_command(&["--check"])
+    let status = guest::build_command(&["--check", suite])
         .stdout(log.try_clone().expect("a descriptor"))
         .stderr(log)
         .status();

@@ -19,8 +19,6 @@ pub fn tests() -> Vec<Test> {
         test!(spin_an_instance_does_not_compute_for_nobody_for_ever),
         test!(spin_a_part_of_it_is_run_elsewhere),
         test!(spin_exec_runs_what_it_is_told),
-        test!(spin_components_of_sdk_3),
-        test!(spin_components_of_the_current_sdk),
         test!(spin_a_store_in_a_volume_outlives_its_container),
         test!(spin_instances_have_as_much_memory_as_is_said),
     ]
@@ -325,44 +323,6 @@ fn spin_exec_runs_what_it_is_told(case: &Case) {
     let error = case.call(&["exec", &shop.container.id, "/"]).error();
     assert!(error.contains("is a directory"), "{error}");
     shop.stop();
-}
-
-/// Variables from the container's environment, a store, files: by what an SDK makes of the interfaces.
-fn by_an_sdk(case: &Case, guest: &str, name: &str) {
-    let text = manifest(&format!(
-        "[variables]\ngreeting = {{ default = \"hello\" }}\nuser = {{ required = true }}\n\
-         [[trigger.http]]\nroute = \"/sdk/...\"\ncomponent = \"sdk\"\n\
-         [component.sdk]\nsource = \"{guest}.wasm\"\nfiles = [{{ source = \"assets\", destination = \"/\" }}]\n\
-         key_value_stores = [\"default\"]\n\
-         [component.sdk.variables]\ntext = \"{{{{ greeting }}}}, {{{{ user }}}}!\"\n"
-    ));
-    let container = application(case, &text, &[guest], |config| {
-        let env = config["process"]["env"].as_array_mut().expect("the environment");
-        env.push(json!("USER=Ann"));
-    });
-    fs::create_dir(container.rootfs("assets")).expect("a directory");
-    container.write("assets/file", "shown\n", 0o644);
-    let served = serve(container);
-    let hello = format!("Hello from {name} at /sdk\n");
-    assert_eq!(served.says("/sdk"), (200, hello));
-    assert_eq!(
-        served.says("/sdk/variable/text"),
-        (200, "hello, Ann!\n".to_owned())
-    );
-    assert_eq!(served.says("/sdk/variable/user").0, 404);
-    assert_eq!(served.says("/sdk/file/file"), (200, "shown\n".to_owned()));
-    for count in 1..4 {
-        assert_eq!(served.says("/sdk/count/visits"), (200, format!("{count}\n")));
-    }
-    served.stop();
-}
-
-fn spin_components_of_sdk_3(case: &Case) {
-    by_an_sdk(case, "spin-sdk-3", "SDK 3");
-}
-
-fn spin_components_of_the_current_sdk(case: &Case) {
-    by_an_sdk(case, "spin-sdk-02", "SDK 5");
 }
 
 fn spin_a_store_in_a_volume_outlives_its_container(case: &Case) {

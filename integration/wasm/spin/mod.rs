@@ -2,7 +2,9 @@
 
 mod answers;
 mod legacy;
+mod redis;
 mod refused;
+mod sdk;
 mod triggers;
 mod unpacked;
 
@@ -17,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         answers::tests(),
         legacy::tests(),
         refused::tests(),
+        sdk::tests(),
         triggers::tests(),
         unpacked::tests(),
     ]

@@ -1,13 +1,8 @@
 //! Triggers besides HTTP: messages of a real Redis, and programs that run once.
 
-use std::process::{Child, Stdio};
-
+use super::redis::Redis;
 use super::*;
-use crate::harness::bundle::set_namespace;
 use crate::harness::facts::Need;
-use crate::harness::holder::Holder;
-use crate::harness::installed::find_program;
-use crate::harness::network::exchange;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -16,103 +11,13 @@ pub fn tests() -> Vec<Test> {
         test!(spin_a_lost_server_is_come_back_to).needs(Need::RedisServer),
         test!(spin_messages_and_requests_at_once).needs(Need::RedisServer),
         test!(spin_messages_enter_modules_of_the_first_sdks).needs(Need::RedisServer),
+        test!(spin_messages_enter_components_of_the_current_sdk).needs(Need::RedisServer),
         test!(spin_servers_that_let_nobody_in_are_told).needs(Need::RedisServer),
         test!(spin_a_server_that_is_not_there_is_told),
         test!(spin_a_command_runs_once),
         test!(spin_a_command_ends_what_is_beside_it),
         test!(spin_triggers_that_are_not_run_are_told_by_create),
     ]
-}
-
-/// A Redis in a network of its own, which containers join.
-struct Redis<'case> {
-    case: &'case Case,
-    network: Holder,
-    child: Option<Child>,
-}
-
-impl Drop for Redis<'_> {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl<'case> Redis<'case> {
-    fn network(case: &'case Case) -> Self {
-        let directory = case.path("redis");
-        fs::create_dir(&directory).expect("made");
-        Redis {
-            case,
-            network: Holder::start("ip link set lo up", Path::new(&directory)),
-            child: None,
-        }
-    }
-
-    #[track_caller]
-    fn start(&mut self, flags: &[&str]) {
-        find_program("redis-server").expect("it is needed");
-        let mut command = self.network.within("redis-server");
-        command.args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            &self.case.path("redis"),
-        ]);
-        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null());
-        self.child = Some(command.spawn().expect("it starts"));
-        eventually("redis answers", || {
-            self.said("PING").contains("PONG").then_some(())
-        });
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// What it answers to a line.
-    fn said(&self, line: &str) -> String {
-        let text = format!("{line}\r\nQUIT\r\n");
-        let address = ([127, 0, 0, 1], 6379).into();
-        let answer = within(self.network.pid(), || exchange(address, text.as_bytes()));
-        String::from_utf8_lossy(&answer.unwrap_or_default()).into_owned()
-    }
-
-    /// Publishes to so many.
-    #[track_caller]
-    fn publish(&self, channel: &str, message: &str, receivers: u32) {
-        let said = self.said(&format!("PUBLISH {channel} {message}"));
-        assert!(
-            said.starts_with(&format!(":{receivers}\r\n")),
-            "{message}: {said}"
-        );
-    }
-
-    fn subscribed(&self, channel: &str) {
-        eventually("the channel has a subscriber", || {
-            self.said(&format!("PUBSUB NUMSUB {channel}"))
-                .contains("\r\n:1\r\n")
-                .then_some(())
-        });
-    }
-
-    fn application(&self, text: &str, guests: &[&str], edit: impl FnOnce(&mut Value)) -> Container<'case> {
-        let network = format!("/proc/{}/ns/net", self.network.pid());
-        application(self.case, &manifest(text), guests, |config| {
-            set_namespace(config, "network", Some(&network));
-            edit(config);
-        })
-    }
-
-    #[track_caller]
-    fn run(&self, container: &Container<'_>) -> Running {
-        self.case.start(container.command("run", &[]))
-    }
 }
 
 /// Waits until it has printed this.
@@ -302,6 +207,29 @@ fn spin_messages_enter_modules_of_the_first_sdks(case: &Case) {
     ] {
         assert!(output.stderr.contains(told), "{told}: {output}");
     }
+}
+
+/// A component that is entered with requests too, and sends messages to itself.
+fn spin_messages_enter_components_of_the_current_sdk(case: &Case) {
+    let mut redis = Redis::network(case);
+    redis.start(&[]);
+    let text = OLD.replace("spin-legacy", "spin-sdk-03");
+    let served = serve(redis.application(&text, &["spin-sdk-03"], |_| {}));
+    redis.subscribed("orders");
+    let kept = |messages: &str| {
+        eventually("it is kept", || {
+            (served.told("/get", "messages") == (200, messages.to_owned())).then_some(())
+        });
+    };
+    redis.publish("orders", "one,", 1);
+    kept("one,");
+    let fields = ["x-address: redis://127.0.0.1:6379"];
+    let sent = served.request("POST", "/publish", &fields, "orders=two,");
+    assert_eq!((sent.status, sent.text().as_str()), (200, ""));
+    kept("one,two,");
+    redis.publish("orders", "three", 1);
+    kept("one,two,three");
+    served.stop();
 }
 
 fn spin_servers_that_let_nobody_in_are_told(case: &Case) {
