@@ -218,7 +218,7 @@ fn a_user_s_engines_are_root_s(case: &Case) {
 fn a_disabled_plugin_is_told(case: &Case) {
     let script = "mount --make-rprivate / && mkdir -p /etc/containerd && mount -t tmpfs none /etc/containerd && \
         \"$0\" install containerd --no-check && \
-        sed -i 's/^version = 2$/&\\ndisabled_plugins = [\"cri\"]/' /etc/containerd/config.toml && exec \"$0\" doctor";
+        sed -i 's/^version = [23]$/&\\ndisabled_plugins = [\"cri\"]/' /etc/containerd/config.toml && exec \"$0\" doctor";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script]).arg(&case.runtime.path);
     let output = case.finish(command).ok();

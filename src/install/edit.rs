@@ -28,7 +28,8 @@ pub struct Part {
     pub systemd_cgroup: bool,
     /// Whether CRI-O is of a version that can be told of crun's annotations; an older one would not start.
     pub annotations: bool,
-    /// The version of containerd's file, for one that is made anew: 3 for containerd 2, else 2.
+    /// The version of a file of containerd's that is made anew: 3 for containerd 2, which cannot be told of us in one of
+    /// version 1, else 2.
     pub file_version: i64,
 }
 
@@ -70,6 +71,14 @@ fn by_hand(what: &str) -> String {
 fn insert_into_toml(engine: Engine, before: &str, part: &Part) -> Result<String, String> {
     let mut document = toml::parse(before)?;
     let version = version(engine, &document)?;
+    // Seen with 2.1.9: it renames the plugin, but not the one in which 2.0 has put the runtimes.
+    if version == 1 && part.file_version > 2 {
+        return Err(
+            "it is of version 1 (or tells none), of whose runtimes containerd 2 takes none; `containerd config migrate` \
+             shows it as one of the newest version"
+                .to_owned(),
+        );
+    }
     let settings = settings(engine, version, &document, part);
     toml::edit(before, &mut document, |document| {
         settings

@@ -12,7 +12,7 @@ pub fn tests() -> Vec<Test> {
         test!(rootless_run),
         test!(rootless_life),
         test!(rootless_user_namespaces),
-        test!(rootless_user_namespace_without_the_user)
+        test!(rootless_user_namespaces_without_the_user)
             .wrun_only("runc and crun walk to the root file system as one whom the user's directory, of mode 0700, keeps out"),
         test!(rootless_mounts),
         test!(rootless_pod),
@@ -108,13 +108,13 @@ fn rootless_user_namespaces(case: &Case) {
     let given = run("keep-id:uid=1000,gid=2000");
     assert_eq!(given[..2], ["0 1 1000", "1000 0 1"]);
     assert_eq!(given.last().map(String::as_str), Some("1000 2000"));
-    assert_eq!(run("auto:size=1000"), ["0 1 1000", "0 0"]);
     assert_eq!(run("host"), [&format!("0 {user} 1"), "1 300000 65536", "0 0"]);
 }
 
-fn rootless_user_namespace_without_the_user(case: &Case) {
+fn rootless_user_namespaces_without_the_user(case: &Case) {
     let podman = Podman::rootless(case);
     assert_eq!(maps(&podman, "nomap"), ["0 1 65536", "0 0"]);
+    assert_eq!(maps(&podman, "auto:size=1000"), ["0 1 1000", "0 0"]);
 }
 
 fn rootless_mounts(case: &Case) {
