@@ -171,8 +171,10 @@ fn containerd_version() -> u32 {
     let numbers = text
         .split_whitespace()
         .filter_map(|word| word.trim_start_matches('v').split_once('.'));
-    let majors = numbers.filter_map(|(major, _)| major.parse().ok());
-    majors.last().unwrap_or_else(|| panic!("no version in {text}"))
+    let mut majors = numbers.filter_map(|(major, _)| major.parse().ok());
+    majors
+        .next_back()
+        .unwrap_or_else(|| panic!("no version in {text}"))
 }
 
 /// The installed containerd reads each form of the file, and has a default runtime afterwards. From 2.0 on it takes no
