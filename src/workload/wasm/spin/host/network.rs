@@ -79,7 +79,14 @@ mod tests {
     async fn only_what_is_allowed_is_reached() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let allowed_hosts = AllowedHosts::parse(&[format!("redis://127.0.0.1:{port}")]).expect("an entry");
+        // Taken, so that no other test listens there, and without a listener.
+        let taken = tokio::net::TcpSocket::new_v4().expect("a socket");
+        taken
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("a port");
+        let silent = taken.local_addr().expect("bound").port();
+        let entries = [port, silent].map(|port| format!("redis://127.0.0.1:{port}"));
+        let allowed_hosts = AllowedHosts::parse(&entries).expect("entries");
         let grants = Grants {
             component: "c".to_owned(),
             allowed_hosts,
@@ -93,9 +100,8 @@ mod tests {
                 Unreachable::NotAllowed(format!("{scheme}://{host}:{port}"))
             );
         }
-        drop(listener);
         let error = grants
-            .connect("redis", "127.0.0.1", port)
+            .connect("redis", "127.0.0.1", silent)
             .await
             .expect_err("nobody listens");
         assert!(
