@@ -47,7 +47,7 @@ pub struct Options {
     /// Only these parts
     pub part: Vec<Part>,
     /// How often each command is measured
-    #[arg(long, default_value_t = 40, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
+    #[arg(long, default_value_t = 12, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
     pub rounds: usize,
     /// A further runtime to measure, by the path of its program
     #[arg(long, value_name = "PATH")]
