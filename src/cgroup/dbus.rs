@@ -1,9 +1,9 @@
-//! As much of D-Bus as talking to systemd takes: one connection, calls one after the other, and the signal
-//! that tells of a finished job. rustbus does the wire format. Its own connection is not used: it claims our
-//! uid, which a bus outside of our user namespace knows by another number, lets its socket be inherited, and
-//! spins when the bus hangs up at the wrong moment.
+//! As much of D-Bus as talking to systemd takes: one connection, calls that need not wait for each other's
+//! answers, and the signal that tells of a finished job. rustbus does the wire format. Its own connection is not
+//! used: it claims our uid, which a bus outside of our user namespace knows by another number, lets its socket be
+//! inherited, and spins when the bus hangs up at the wrong moment.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
@@ -58,17 +58,29 @@ impl BusError {
     }
 }
 
+/// A call that has been sent, or is to be: what its answer says is asked for with [`Bus::answer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Serial(u32);
+
 /// A connection to a bus, or to systemd itself.
+#[derive(Debug)]
 pub(super) struct Bus {
-    stream: UnixStream,
-    serial: u32,
+    stream: BufReader<UnixStream>,
+    last: u32,
     /// Without a bus between: no names, no Hello.
     direct: bool,
+    /// What the bus has yet to say to us, and to Hello.
+    greeting: Option<Option<Serial>>,
+    /// Calls that are not sent yet.
+    unsent: Vec<u8>,
+    /// Answers that nobody has asked for yet.
+    answers: Vec<MarshalledMessage>,
     /// Jobs that ended: object path and result.
     removed: Vec<(String, String)>,
 }
 
 impl Bus {
+    /// Reads nothing yet: whether the bus accepts us, the first answer tells.
     pub(super) fn connect(user: bool) -> Result<Self, BusError> {
         if user {
             return Self::open(&user_address()?, false);
@@ -88,95 +100,125 @@ impl Bus {
         })?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
-        let mut bus = Self {
-            stream,
-            serial: 0,
-            direct,
-            removed: Vec::new(),
+        let mut bus = Self::over(stream, direct);
+        // No uid is claimed, so that the bus takes that of the socket's credentials, which is right also from
+        // inside a user namespace.
+        bus.unsent.extend(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
+        let hello = if direct {
+            None
+        } else {
+            Some(bus.ask_bus("Hello", None)?)
         };
-        bus.authenticate()?;
-        if !direct {
-            bus.call(
-                MessageBuilder::new()
-                    .call("Hello")
-                    .on("/org/freedesktop/DBus")
-                    .with_interface(DAEMON)
-                    .at(DAEMON)
-                    .build(),
-            )?;
-        }
+        bus.greeting = Some(hello);
         Ok(bus)
     }
 
-    /// No uid is claimed, so that the bus takes that of the socket's credentials, which is right also from
-    /// inside a user namespace. All is sent at once; the bus answers in order.
-    fn authenticate(&mut self) -> Result<(), BusError> {
-        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+    fn over(stream: UnixStream, direct: bool) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            last: 0,
+            direct,
+            greeting: None,
+            unsent: Vec::new(),
+            answers: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
+    /// Waits until the bus has accepted us.
+    pub(super) fn greet(&mut self) -> Result<(), BusError> {
+        let Some(hello) = self.greeting.take() else {
+            return Ok(());
+        };
+        self.flush()?;
         loop {
             let line = self.read_line()?;
             match line.split(' ').next() {
-                Some("OK") => return Ok(()),
+                Some("OK") => break,
                 Some("DATA") => {}
                 _ => return Err(BusError::Refused { answer: line }),
             }
         }
+        hello.map_or(Ok(()), |hello| self.answer(hello).map(drop))
     }
 
-    /// Byte by byte, so that nothing of what follows is taken.
     fn read_line(&mut self) -> Result<String, BusError> {
         let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") && line.len() < 1024 {
-            let mut byte = [0];
-            self.stream.read_exact(&mut byte)?;
-            line.push(byte[0]);
-        }
+        (&mut self.stream).take(1024).read_until(b'\n', &mut line)?;
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
-    /// Has the bus pass on the signals of finished jobs.
-    pub(super) fn watch_jobs(&mut self) -> Result<(), BusError> {
+    /// Has the bus pass on the signal of a unit's finished jobs.
+    pub(super) fn watch_jobs(&mut self, unit: &str) -> Result<Option<Serial>, BusError> {
         if self.direct {
-            return Ok(());
+            return Ok(None);
         }
+        let unit = unit.replace('\'', r"'\''");
+        let rule = format!(
+            "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+             interface='org.freedesktop.systemd1.Manager',member='JobRemoved',arg2='{unit}'"
+        );
+        self.ask_bus("AddMatch", Some(&rule)).map(Some)
+    }
+
+    /// Of the bus itself, not of systemd.
+    fn ask_bus(&mut self, member: &str, argument: Option<&str>) -> Result<Serial, BusError> {
         let mut message = MessageBuilder::new()
-            .call("AddMatch")
+            .call(member)
             .on("/org/freedesktop/DBus")
             .with_interface(DAEMON)
             .at(DAEMON)
             .build();
-        message.body.push_param(
-            "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
-             interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
-        )?;
-        self.call(message).map(|_| ())
+        if let Some(argument) = argument {
+            message.body.push_param(argument)?;
+        }
+        self.ask(message)
     }
 
-    /// Sends a call and waits for its answer.
-    pub(super) fn call(&mut self, mut message: MarshalledMessage) -> Result<MarshalledMessage, BusError> {
+    /// Puts a call with those that are to be sent: at the next [`Self::flush`], or when an answer is waited for.
+    pub(super) fn ask(&mut self, mut message: MarshalledMessage) -> Result<Serial, BusError> {
         if self.direct {
             message.dynheader.destination = None;
         }
-        self.serial += 1;
-        let serial = self.serial;
-        let mut bytes = Vec::new();
-        rustbus::wire::marshal::marshal(&message, serial, &mut bytes)?;
-        bytes.extend_from_slice(message.get_buf());
-        self.stream.write_all(&bytes)?;
-        loop {
-            let answer = self.receive()?;
-            if answer.dynheader.response_serial != Some(serial) {
-                self.note(&answer)?;
-                continue;
+        self.last += 1;
+        let mut header = Vec::new();
+        rustbus::wire::marshal::marshal(&message, self.last, &mut header)?;
+        self.unsent.extend(header);
+        self.unsent.extend_from_slice(message.get_buf());
+        Ok(Serial(self.last))
+    }
+
+    /// Sends what has been asked.
+    pub(super) fn flush(&mut self) -> Result<(), BusError> {
+        let unsent = std::mem::take(&mut self.unsent);
+        Ok(self.stream.get_ref().write_all(&unsent)?)
+    }
+
+    /// Waits for the answer to a call.
+    pub(super) fn answer(&mut self, Serial(serial): Serial) -> Result<MarshalledMessage, BusError> {
+        self.greet()?;
+        self.flush()?;
+        let is_it = |answer: &MarshalledMessage| answer.dynheader.response_serial == Some(serial);
+        let answer = loop {
+            if let Some(at) = self.answers.iter().position(is_it) {
+                break self.answers.swap_remove(at);
             }
-            if answer.typ == MessageType::Error {
-                let message = answer.body.parser().get::<String>().unwrap_or_default();
-                return Err(BusError::Answer {
-                    name: answer.dynheader.error_name.unwrap_or_default(),
-                    message,
-                });
-            }
-            return Ok(answer);
+            self.take_in()?;
+        };
+        if answer.typ == MessageType::Error {
+            let message = answer.body.parser().get::<String>().unwrap_or_default();
+            return Err(BusError::Answer {
+                name: answer.dynheader.error_name.unwrap_or_default(),
+                message,
+            });
         }
+        Ok(answer)
+    }
+
+    /// [`Self::ask`] and [`Self::answer`] in one.
+    pub(super) fn call(&mut self, message: MarshalledMessage) -> Result<MarshalledMessage, BusError> {
+        let asked = self.ask(message)?;
+        self.answer(asked)
     }
 
     /// Waits for the end of a job, given by the object path that its start returned.
@@ -190,13 +232,18 @@ impl Bus {
                     }),
                 };
             }
-            let message = self.receive()?;
-            self.note(&message)?;
+            self.take_in()?;
         }
     }
 
-    fn note(&mut self, message: &MarshalledMessage) -> Result<(), BusError> {
-        if message.typ == MessageType::Signal && message.dynheader.member.as_deref() == Some("JobRemoved") {
+    /// Receives a message, and keeps what somebody may wait for.
+    fn take_in(&mut self) -> Result<(), BusError> {
+        let message = self.receive()?;
+        if message.dynheader.response_serial.is_some() {
+            self.answers.push(message);
+        } else if message.typ == MessageType::Signal
+            && message.dynheader.member.as_deref() == Some("JobRemoved")
+        {
             let (_, job, _, result) = message
                 .body
                 .parser()
@@ -388,22 +435,11 @@ mod tests {
         }
     }
 
-    /// A call goes out, and the answer is told from a signal that comes before it.
+    /// Calls go out together, and each answer is told from the other and from a signal that comes before them.
     #[test]
     fn answers_and_jobs_are_told_apart() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut server = Bus {
-            stream: theirs,
-            serial: 0,
-            direct: true,
-            removed: Vec::new(),
-        };
-        let mut bus = Bus {
-            stream: ours,
-            serial: 0,
-            direct: true,
-            removed: Vec::new(),
-        };
+        let (mut bus, mut server) = (Bus::over(ours, true), Bus::over(theirs, true));
         let mut signal = MessageBuilder::new()
             .signal(
                 "org.freedesktop.systemd1.Manager",
@@ -413,22 +449,26 @@ mod tests {
             .build();
         let job = rustbus::wire::ObjectPath::new("/job/7").unwrap();
         signal.body.push_param4(7_u32, job, "x.scope", "done").unwrap();
-        let mut answer = MarshalledMessage::new();
-        answer.typ = MessageType::Reply;
-        answer.dynheader.response_serial = Some(1);
-        answer.body.push_param("fine").unwrap();
-        for (serial, message) in [(1, &signal), (2, &answer)] {
-            let mut bytes = Vec::new();
-            rustbus::wire::marshal::marshal(message, serial, &mut bytes).unwrap();
-            bytes.extend_from_slice(message.get_buf());
-            server.stream.write_all(&bytes).unwrap();
+        let answer = |serial, text: &str| {
+            let mut answer = MarshalledMessage::new();
+            answer.typ = MessageType::Reply;
+            answer.dynheader.response_serial = Some(serial);
+            answer.body.push_param(text).unwrap();
+            answer
+        };
+        for message in [signal, answer(2, "second"), answer(1, "first")] {
+            server.ask(message).unwrap();
         }
-        let mut call = MessageBuilder::new()
-            .call("Start")
-            .on("/o")
-            .with_interface("a.b")
-            .at("c.d")
-            .build();
+        server.flush().unwrap();
+        let call = |member: &str| {
+            MessageBuilder::new()
+                .call(member)
+                .on("/o")
+                .with_interface("a.b")
+                .at("c.d")
+                .build()
+        };
+        let mut start = call("Start");
         let properties = [
             ("Delegate".to_owned(), Value::Bool(true)),
             ("PIDs".to_owned(), Value::Pids(vec![1])),
@@ -443,9 +483,12 @@ mod tests {
                 Value::TypedList(NumberKind::Uint64, vec![u64::MAX.into()]),
             ),
         ];
-        call.body.push_param(&properties[..]).unwrap();
-        let answer = bus.call(call).unwrap();
-        assert_eq!(answer.body.parser().get::<String>().unwrap(), "fine");
+        start.body.push_param(&properties[..]).unwrap();
+        let asked = [start, call("Second")].map(|call| bus.ask(call).unwrap());
+        for (asked, text) in asked.into_iter().zip(["first", "second"]) {
+            let answer = bus.answer(asked).unwrap();
+            assert_eq!(answer.body.parser().get::<String>().unwrap(), text);
+        }
         bus.wait_job("/job/7").unwrap();
         let sent = server.receive().unwrap();
         assert_eq!(sent.get_sig(), "a(sv)");

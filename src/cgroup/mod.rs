@@ -49,6 +49,7 @@ pub use error::CgroupError;
 pub use oom::{Notice, OomWatch};
 pub use room::Room;
 pub use stats::Stats;
+use systemd::Pending;
 use tree::Tree;
 
 /// Whether systemd can be asked for cgroups: the host's, or that of the calling user.
@@ -56,7 +57,7 @@ use tree::Tree;
 /// # Errors
 /// Why its bus does not answer.
 pub fn bus_answers(user: bool) -> Result<(), BusError> {
-    dbus::Bus::connect(user).map(drop)
+    dbus::Bus::connect(user)?.greet()
 }
 
 /// A container's cgroup in all trees of the host.
@@ -68,7 +69,7 @@ pub struct Cgroup {
     /// What `create` made, parents first.
     made: Vec<PathBuf>,
     /// What `attach` has to do yet: systemd needs a process for a scope.
-    pending: Option<CgroupPlan>,
+    pending: Option<Pending>,
 }
 
 impl Cgroup {
@@ -86,13 +87,13 @@ impl Cgroup {
     /// cleans up after a killed creator must know beforehand.
     ///
     /// # Errors
-    /// No cgroup file system, or a user's systemd that cannot be asked where it is.
+    /// No cgroup file system, or a systemd that cannot be reached.
     pub fn locate(plan: &CgroupPlan) -> Result<Self, CgroupError> {
         let (trees, pending) = match &plan.location {
             Location::Cgroupfs { path } => (locate(plan.mode, path)?, None),
-            Location::Systemd { .. } => (
+            Location::Systemd { scope, user, .. } => (
                 locate(plan.mode, &systemd::control_group(&plan.location)?)?,
-                Some(plan.clone()),
+                Some(Pending::begin(plan, scope, *user)?),
             ),
             Location::None => (Vec::new(), None),
         };

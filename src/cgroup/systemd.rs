@@ -9,7 +9,7 @@ use rustbus::wire::unmarshal::traits::Variant;
 
 use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, Setting, expand_slice};
 
-use super::dbus::{Bus, BusError, Value};
+use super::dbus::{Bus, BusError, Serial, Value};
 use super::properties::{self, Property};
 use super::{Cgroup, CgroupError, locate, mounts, v1, v2};
 
@@ -41,33 +41,69 @@ pub(super) fn control_group(location: &Location) -> Result<PathBuf, CgroupError>
         .join(scope))
 }
 
-/// Has systemd make the scope with `pid` in it, and waits until it is there.
-pub(super) fn start(plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
-    let Location::Systemd { slice, scope, user } = &plan.location else {
-        return Ok(());
-    };
-    let failed = |source| CgroupError::Systemd {
-        action: "start",
-        unit: scope.clone(),
-        source,
-    };
-    let mut bus = Bus::connect(*user).map_err(failed)?;
-    let version = manager_property(&mut bus, "Version").map_err(failed)?;
-    let version = parse_version(&version);
-    bus.watch_jobs().map_err(failed)?;
-    let mut unit = scope_properties(plan.mode, slice, scope, pid, version);
-    // Before the limits, which are the engine's.
-    unit.extend(plan.properties.iter().map(properties::given));
-    unit.extend(properties::of(plan, version));
-    let started = match start_unit(&mut bus, scope, &unit) {
-        // A failed unit of the same name may be left over: systemd forgets it when told to.
-        Err(error) if error.is("UnitExists") => {
-            reset_failed(&mut bus, scope).map_err(failed)?;
-            start_unit(&mut bus, scope, &unit)
+/// What is to be done for a scope once there is a process for it, and a talk with systemd about it that has begun.
+#[derive(Debug)]
+pub(super) struct Pending {
+    plan: CgroupPlan,
+    bus: Bus,
+    /// What is asked for meanwhile: systemd's version, and to be told when the scope is there.
+    version: Serial,
+    watching: Option<Serial>,
+}
+
+impl Pending {
+    /// Waits for nothing.
+    pub(super) fn begin(plan: &CgroupPlan, scope: &str, user: bool) -> Result<Self, CgroupError> {
+        let begun = Bus::connect(user).and_then(|mut bus| {
+            let watching = bus.watch_jobs(scope)?;
+            let version = ask_property(&mut bus, "Version")?;
+            bus.flush()?;
+            Ok((bus, watching, version))
+        });
+        let (bus, watching, version) = begun.map_err(|source| CgroupError::Systemd {
+            action: "start",
+            unit: scope.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            plan: plan.clone(),
+            bus,
+            version,
+            watching,
+        })
+    }
+
+    /// Has systemd make the scope with `pid` in it, and waits until it is there.
+    fn start(&mut self, pid: i32) -> Result<(), CgroupError> {
+        let Location::Systemd { slice, scope, .. } = &self.plan.location else {
+            return Ok(());
+        };
+        let failed = |source| CgroupError::Systemd {
+            action: "start",
+            unit: scope.clone(),
+            source,
+        };
+        let bus = &mut self.bus;
+        if let Some(watching) = self.watching {
+            bus.answer(watching).map_err(failed)?;
         }
-        result => result,
-    };
-    started.map_err(failed)
+        let version = bus.answer(self.version).and_then(|answer| property(&answer));
+        let version = parse_version(&version.map_err(failed)?);
+        let mut unit = scope_properties(self.plan.mode, slice, scope, pid, version);
+        // Before the limits, which are the engine's.
+        unit.extend(self.plan.properties.iter().map(properties::given));
+        unit.extend(properties::of(&self.plan, version));
+        let started = match start_unit(bus, scope, &unit) {
+            // A failed unit of the same name may be left over: systemd forgets it when told to.
+            Err(error) if error.is("UnitExists") => {
+                let reset = bus.call(about("ResetFailedUnit", scope).map_err(failed)?);
+                unless_missing(reset).map_err(failed)?;
+                start_unit(bus, scope, &unit)
+            }
+            result => result,
+        };
+        started.map_err(failed)
+    }
 }
 
 impl Cgroup {
@@ -77,16 +113,16 @@ impl Cgroup {
     /// # Errors
     /// No bus, systemd's refusal, or a setting that cannot be made; the scope is stopped then.
     pub fn attach(&mut self, pid: i32) -> Result<(), CgroupError> {
-        let Some(plan) = self.pending.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return Ok(());
         };
-        if let Err(error) = start(&plan, pid) {
+        if let Err(error) = pending.start(pid) {
             // What is there under the name is another's, and not for us to kill or remove.
             self.trees.clear();
             self.location = Location::None;
             return Err(error);
         }
-        let set_up = self.adopt(&plan, pid);
+        let set_up = self.adopt(&pending.plan, pid);
         if set_up.is_err() {
             // The first error is the one to report; systemd removes the scope when its process is gone.
             let _ = stop(&self.location);
@@ -218,16 +254,18 @@ pub(super) fn stop(location: &Location) -> Result<(), CgroupError> {
         return Ok(());
     };
     let stopped = Bus::connect(*user).and_then(|mut bus| {
-        bus.watch_jobs()?;
+        let watching = bus.watch_jobs(scope)?;
+        // One that has failed is not stopped, but forgotten.
+        let reset = bus.ask(about("ResetFailedUnit", scope)?)?;
         let mut message = call("StopUnit");
         message.body.push_param2(scope.as_str(), "replace")?;
-        let answer = match bus.call(message) {
-            Err(error) if error.is("NoSuchUnit") => return Ok(()),
-            answer => answer?,
-        };
-        let job = answer.body.parser().get::<ObjectPath<&str>>()?;
-        bus.wait_job(job.as_ref())?;
-        reset_failed(&mut bus, scope)
+        let stop = bus.ask(message)?;
+        watching.map_or(Ok(()), |watching| bus.answer(watching).map(drop))?;
+        unless_missing(bus.answer(reset))?;
+        match unless_missing(bus.answer(stop))? {
+            Some(answer) => bus.wait_job(answer.body.parser().get::<ObjectPath<&str>>()?.as_ref()),
+            None => Ok(()),
+        }
     });
     stopped.map_err(|source| CgroupError::Systemd {
         action: "stop",
@@ -236,16 +274,29 @@ pub(super) fn stop(location: &Location) -> Result<(), CgroupError> {
     })
 }
 
-fn reset_failed(bus: &mut Bus, scope: &str) -> Result<(), BusError> {
-    let mut message = call("ResetFailedUnit");
-    message.body.push_param(scope)?;
-    match bus.call(message) {
-        Err(error) if error.is("NoSuchUnit") => Ok(()),
-        result => result.map(|_| ()),
+/// A call with a unit's name alone.
+fn about(member: &str, unit: &str) -> Result<MarshalledMessage, BusError> {
+    let mut message = call(member);
+    message.body.push_param(unit)?;
+    Ok(message)
+}
+
+/// `None` where systemd knows no such unit.
+fn unless_missing(
+    answer: Result<MarshalledMessage, BusError>,
+) -> Result<Option<MarshalledMessage>, BusError> {
+    match answer {
+        Err(error) if error.is("NoSuchUnit") => Ok(None),
+        answer => answer.map(Some),
     }
 }
 
 fn manager_property(bus: &mut Bus, name: &str) -> Result<String, BusError> {
+    let asked = ask_property(bus, name)?;
+    property(&bus.answer(asked)?)
+}
+
+fn ask_property(bus: &mut Bus, name: &str) -> Result<Serial, BusError> {
     let mut message = MessageBuilder::new()
         .call("Get")
         .on(OBJECT)
@@ -253,7 +304,10 @@ fn manager_property(bus: &mut Bus, name: &str) -> Result<String, BusError> {
         .at(SYSTEMD)
         .build();
     message.body.push_param2(MANAGER, name)?;
-    let answer = bus.call(message)?;
+    bus.ask(message)
+}
+
+fn property(answer: &MarshalledMessage) -> Result<String, BusError> {
     Ok(answer.body.parser().get::<Variant<'_, '_>>()?.get::<String>()?)
 }
 
