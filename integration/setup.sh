@@ -49,11 +49,15 @@ need() {
     has "$1" || want "${@:2}"
 }
 
-# What builds wrun: a C compiler for two of the dependencies, and libseccomp to link statically.
-need_build() {
+need_compiler() {
     need cc gcc
     # A recommendation of gcc's, which is not installed with it here.
     [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+}
+
+# What builds wrun: a C compiler for two of the dependencies, and libseccomp to link statically.
+need_build() {
+    need_compiler
     compgen -G '/usr/lib/*/libseccomp.a' >/dev/null || missing+=(libseccomp-dev)
     has cargo || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
 }
