@@ -6,7 +6,8 @@ use std::io;
 /// An error with its causes, each said once.
 ///
 /// What the kernel said begins with a small letter and has no number: "permission denied", not "Permission
-/// denied (os error 13)". Those are the words of Go, so of runc, and callers look for them.
+/// denied (os error 13)". Those are the words of Go, so of runc, and callers look for them. What others have written,
+/// as a path in an image's manifest, neither begins another line nor steers a terminal.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = plain(error.to_string());
     let mut cause = error.source();
@@ -18,7 +19,25 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_plain(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_unicode());
+        }
+    }
+    shown
+}
+
+/// Whether a character only shows itself: no control character, none that changes the direction of writing,
+/// none that is invisible.
+pub fn is_plain(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// How a signal is called in Go's words, which are those of strsignal(3) without the capital.
@@ -148,6 +167,13 @@ mod tests {
         for number in [0, -1, 32, 64] {
             assert_eq!(signal(number), format!("signal {number}"));
         }
+    }
+
+    #[test]
+    fn an_error_is_one_line_that_steers_no_terminal() {
+        let failure = Failure::Text("/a\r\nb\u{1b}[2J\u{202e}: is none");
+        assert_eq!(chain(&failure), "/a\\u{d}\\u{a}b\\u{1b}[2J\\u{202e}: is none");
+        assert_eq!(chain(&Failure::Text("\u{e4} is plain")), "\u{e4} is plain");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use super::super::{Invocation, log::Log, write_stdout};
 use super::open;
+use crate::reason::is_plain;
 use crate::workload::detect;
 use crate::workload::wasm::inspect::{CoreModule, ImportGroup, Kind, Report, inspect};
 use crate::workload::wasm::kinds::shape::{self, printable};
@@ -70,7 +71,7 @@ impl Inspect {
 fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
-        if character == '\n' || shape::is_plain(character) {
+        if character == '\n' || is_plain(character) {
             text.push(character);
         } else {
             // Writing into a String cannot fail.

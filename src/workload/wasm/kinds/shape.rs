@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::reason::is_plain;
+
 /// Most characters of a name or a type that are shown: both are the guest's to choose.
 const MAX_SHOWN: usize = 160;
 
@@ -139,13 +141,6 @@ pub fn plain(text: &str, most: usize) -> String {
         }
     }
     shown
-}
-
-/// Whether a character only shows itself: no control character, none that changes the direction of writing,
-/// none that is invisible.
-pub fn is_plain(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
