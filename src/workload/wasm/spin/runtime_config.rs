@@ -48,6 +48,9 @@ pub enum RuntimeConfigError {
     Value { key: String, reason: String },
 }
 
+/// Most stores, and most databases: the files of each are looked for.
+const MAX_LABELS: usize = 256;
+
 /// Tables that Spin knows, and why they are refused.
 const UNSUPPORTED: [(&str, &str); 14] = [
     ("llm_compute", "there are no models here; remove it"),
@@ -179,8 +182,13 @@ fn table<'a>(key: &str, item: &'a Item) -> Result<&'a dyn TableLike, RuntimeConf
 }
 
 fn labelled<'a>(key: &str, item: &'a Item) -> Result<Vec<(String, &'a dyn TableLike)>, RuntimeConfigError> {
-    let tables = table(key, item)?.iter();
+    let tables = table(key, item)?;
+    if tables.len() > MAX_LABELS {
+        let reason = format!("there are {}, and at most {MAX_LABELS} are kept", tables.len());
+        return Err(wrong(key, reason));
+    }
     tables
+        .iter()
         .map(|(label, item)| Ok((label.to_owned(), table(&format!("{key}.{label}"), item)?)))
         .collect()
 }
@@ -327,6 +335,17 @@ mod tests {
             RuntimeConfig::parse("log_dir = \"\"").expect("none"),
             RuntimeConfig::default()
         );
+    }
+
+    #[test]
+    fn there_are_only_so_many_stores() {
+        let of = |count| {
+            let store = |at| format!("[key_value_store.a{at}]\ntype = \"spin\"\n");
+            RuntimeConfig::parse(&(0..count).map(store).collect::<String>())
+        };
+        assert_eq!(of(MAX_LABELS).expect("good").key_value_stores.len(), 256);
+        let error = of(MAX_LABELS + 1).expect_err("too many").to_string();
+        assert_eq!(error, "key_value_store: there are 257, and at most 256 are kept");
     }
 
     #[test]

@@ -10,6 +10,11 @@ use crate::workload::wasm::spin::allowed_hosts::AllowedHosts;
 
 type Result<T> = std::result::Result<T, ManifestError>;
 
+/// Most bytes of a pattern, as of a path: larger ones make matchers that are refused, or take much memory.
+const MAX_PATTERN: usize = 4096;
+/// Most entries of `files`, and of `exclude_files`.
+const MAX_FILES: usize = 1024;
+
 /// Tells what is wrong with a name at its key.
 pub fn named(checked: std::result::Result<(), String>, key: &str) -> Result<()> {
     checked.map_err(|reason| ManifestError::at(key, reason))
@@ -161,6 +166,7 @@ fn values(
 }
 
 fn files(raw: Vec<TextOr<raw::Placement>>, key: &str) -> Result<Vec<Files>> {
+    check_count(raw.len(), key)?;
     let mut files = Vec::new();
     for (at, raw) in raw.into_iter().enumerate() {
         let key = format!("{key}[{at}]");
@@ -189,13 +195,26 @@ fn files(raw: Vec<TextOr<raw::Placement>>, key: &str) -> Result<Vec<Files>> {
 }
 
 fn patterns(raw: Vec<String>, key: &str) -> Result<Vec<String>> {
+    check_count(raw.len(), key)?;
     for (at, pattern) in raw.iter().enumerate() {
         glob(pattern, &format!("{key}[{at}]"))?;
     }
     Ok(raw)
 }
 
+fn check_count(count: usize, key: &str) -> Result<()> {
+    if count <= MAX_FILES {
+        return Ok(());
+    }
+    let reason = format!("there are {count}, and at most {MAX_FILES} are looked for");
+    Err(ManifestError::at(key, reason))
+}
+
 fn glob(pattern: &str, key: &str) -> Result<()> {
+    if pattern.len() > MAX_PATTERN {
+        let reason = format!("has {} bytes, and a pattern at most {MAX_PATTERN}", pattern.len());
+        return Err(ManifestError::at(key, reason));
+    }
     globset::Glob::new(pattern)
         .map(drop)
         .map_err(|error| ManifestError::at(key, format!("{pattern:?} is no pattern: {}", error.kind())))

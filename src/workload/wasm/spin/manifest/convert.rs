@@ -9,7 +9,7 @@ use super::component::{Parts, named, template, variables_of};
 use super::error::ManifestError;
 use super::http::{self, HttpTrigger, Route, Target};
 use super::raw::{self, TextOr};
-use super::{Component, Manifest, RedisTrigger, Variable, name};
+use super::{Component, Manifest, RedisTrigger, Variable, check_triggers, name};
 
 type Result<T> = std::result::Result<T, ManifestError>;
 
@@ -100,6 +100,8 @@ fn version_2(raw: raw::V2) -> Result<Manifest> {
     if let Some(unknown) = trigger.unknown {
         return Err(unknown_trigger(&unknown, format!("trigger.{unknown}")));
     }
+    // Before names are found for components that have none, which takes longer with each.
+    check_triggers(trigger.http.len() + trigger.redis.len() + trigger.command.len())?;
     let base = application.trigger.http.base.as_deref().unwrap_or("/");
     let mut inline = Inline {
         components: &mut components,

@@ -116,10 +116,7 @@ impl Manifest {
                 "there is none, so nothing would ever run",
             ));
         }
-        if triggers > MAX_TRIGGERS {
-            let reason = format!("there are {triggers}, and at most {MAX_TRIGGERS} are run");
-            return Err(ManifestError::at("trigger", reason));
-        }
+        check_triggers(triggers)?;
         if self.commands.len() > 1 {
             let reason = format!("there are {}, and one program is run", self.commands.len());
             return Err(ManifestError::at("trigger.command", reason));
@@ -167,6 +164,15 @@ impl Manifest {
         self.commands.retain(|id| ids.contains(id.as_str()));
         self.check()
     }
+}
+
+/// Sees that there are no more triggers than are run.
+fn check_triggers(triggers: usize) -> Result<(), ManifestError> {
+    if triggers <= MAX_TRIGGERS {
+        return Ok(());
+    }
+    let reason = format!("there are {triggers}, and at most {MAX_TRIGGERS} are run");
+    Err(ManifestError::at("trigger", reason))
 }
 
 #[cfg(test)]
