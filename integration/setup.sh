@@ -1,5 +1,5 @@
-# Sourced by `test`, `vm`, `demo`, `bench` and `guests/build`: installs what they need and this machine lacks, on Debian and
-# Ubuntu; elsewhere it names what is missing. Leaves the shell in the package's directory.
+# Sourced by `test`, `vm`, `demo`, `bench`, `fuzz` and `guests/build`: installs what they need and this machine lacks, on
+# Debian and Ubuntu; elsewhere it names what is missing. Leaves the shell in the package's directory.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -23,6 +23,8 @@ mod core_dump;
 mod engine;
 mod entry;
 mod evict;
+#[cfg(all(any(test, feature = "fuzz"), feature = "spin", feature = "slight"))]
+pub mod fuzz;
 mod guest_filter;
 mod input;
 pub mod inspect;

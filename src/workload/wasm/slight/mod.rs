@@ -24,6 +24,8 @@
 mod application;
 mod configs;
 mod directory;
+#[cfg(all(any(test, feature = "fuzz"), feature = "spin"))]
+pub mod fuzz;
 mod host;
 mod http;
 mod http_client;

@@ -20,6 +20,8 @@ mod application;
 mod beside;
 mod componentize;
 mod files;
+#[cfg(all(any(test, feature = "fuzz"), feature = "slight"))]
+pub mod fuzz;
 pub mod host;
 mod http;
 mod legacy;
@@ -74,7 +76,7 @@ pub enum SpinError {
     RuntimeConfig(RuntimeConfigError),
     #[error(transparent)]
     Setting(#[from] SettingError),
-    #[error("{MANIFEST}: {0}")]
+    #[error(transparent)]
     Stores(#[from] StoresError),
     #[error(
         "{MANIFEST}: {key}: component `{id}` cannot be used here: it is a {part}, and {wanted} is needed"

@@ -41,6 +41,7 @@ use self::workers::Workers;
 use super::allowed_hosts::AllowedHosts;
 use super::pace::Busy;
 use super::runtime_config::{KeyValueStore, RuntimeConfig, SqliteDatabase};
+use super::{MANIFEST, RUNTIME_CONFIG};
 
 pub use self::bindings::fermyon::spin::http_types;
 pub use self::bounds::{Hold, Share, TooMany};
@@ -92,7 +93,7 @@ impl std::fmt::Debug for Stores {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoresError {
     #[error(
-        "component {component}: {key}: there is no `{label}`; runtime-config.toml must have [{table}.{label}]"
+        "{MANIFEST}: component {component}: {key}: there is no `{label}`; {RUNTIME_CONFIG} must have [{table}.{label}]"
     )]
     NoSuch {
         component: String,
@@ -100,7 +101,7 @@ pub enum StoresError {
         table: &'static str,
         label: String,
     },
-    #[error("runtime-config.toml: key_value_store.{label}.url: {reason}")]
+    #[error("{RUNTIME_CONFIG}: key_value_store.{label}.url: {reason}")]
     RedisUrl { label: String, reason: &'static str },
 }
 

@@ -34,12 +34,12 @@ fn labels_without_a_store_are_named() {
     grants.sqlite_databases.insert("more".to_owned());
     assert_eq!(
         stores.check(&grants).expect_err("no such database").to_string(),
-        "component c: sqlite_databases: there is no `more`; runtime-config.toml must have [sqlite_database.more]"
+        "/spin.toml: component c: sqlite_databases: there is no `more`; /runtime-config.toml must have [sqlite_database.more]"
     );
     grants.key_value_stores.insert("other".to_owned());
     assert_eq!(
         stores.check(&grants).expect_err("no such store").to_string(),
-        "component c: key_value_stores: there is no `other`; runtime-config.toml must have [key_value_store.other]"
+        "/spin.toml: component c: key_value_stores: there is no `other`; /runtime-config.toml must have [key_value_store.other]"
     );
     assert!(
         std::fs::read_dir(directory.path())
@@ -67,7 +67,7 @@ fn addresses_of_redis_are_checked_at_once() {
             .to_string();
         assert_eq!(
             error,
-            format!("runtime-config.toml: key_value_store.a.url: {reason}")
+            format!("/runtime-config.toml: key_value_store.a.url: {reason}")
         );
     }
 }

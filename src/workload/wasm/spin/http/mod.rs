@@ -16,7 +16,7 @@ mod headers;
 pub mod inbound;
 mod outbound;
 mod printed;
-mod router;
+pub mod router;
 mod wagi;
 mod whole;
 

@@ -25,7 +25,7 @@ use self::target::Target;
 use super::manifest::ManifestError;
 
 /// Media types of a Spin application's parts.
-const APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
+pub const APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
 const ARCHIVE: &str = "application/vnd.wasm.content.bundle.v1.tar+gzip";
 
 /// Most bytes of the locked application, and of all modules and files together.
