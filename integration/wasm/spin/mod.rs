@@ -1,6 +1,7 @@
 //! Spin applications: how they are told, what is wrong with their manifests, and what their components see.
 
 mod answers;
+mod greedy;
 mod legacy;
 mod redis;
 mod refused;
@@ -17,6 +18,7 @@ use crate::harness::network::within;
 pub fn tests() -> Vec<Test> {
     [
         answers::tests(),
+        greedy::tests(),
         legacy::tests(),
         refused::tests(),
         sdk::tests(),

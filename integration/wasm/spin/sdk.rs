@@ -1,7 +1,6 @@
 //! Components made with Spin's SDKs, of each of their generations.
 
 use std::io::Read as _;
-use std::time::Duration;
 
 use super::*;
 use crate::harness::http::{begin, finish_after};
@@ -16,9 +15,7 @@ pub fn tests() -> Vec<Test> {
         test!(spin_the_current_sdk_sends_where_it_may),
         test!(spin_a_hundred_at_once_of_the_current_sdk),
         test!(spin_calls_of_one_instance_share_it),
-        test!(spin_an_instance_of_the_current_sdk_that_computes_keeps_nobody_waiting),
         test!(spin_calls_of_the_current_sdk_have_as_much_memory_as_is_said),
-        test!(spin_rows_that_the_current_sdk_does_not_take_are_held_within_bounds),
         test!(spin_interfaces_of_the_current_sdk_that_are_not_here_are_named),
     ]
 }
@@ -88,7 +85,7 @@ variables = { word = "{{ word }}" }
 source = "spin-sdk-03.wasm"
 "#;
 
-fn current<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Served<'case> {
+pub fn current<'case>(case: &'case Case, edit: impl FnOnce(&mut Value)) -> Served<'case> {
     serve(application(case, &manifest(CURRENT), &["spin-sdk-03"], edit))
 }
 
@@ -218,7 +215,7 @@ fn spin_a_hundred_at_once_of_the_current_sdk(case: &Case) {
 }
 
 /// What this many say who ask at once.
-fn at_once(served: &Served<'_>, path: &str, clients: usize) -> Vec<(u16, String)> {
+pub fn at_once(served: &Served<'_>, path: &str, clients: usize) -> Vec<(u16, String)> {
     let address = served.address;
     within(served.pid, || {
         std::thread::scope(|scope| {
@@ -247,32 +244,6 @@ fn spin_calls_of_one_instance_share_it(case: &Case) {
     served.stop();
 }
 
-fn spin_an_instance_of_the_current_sdk_that_computes_keeps_nobody_waiting(case: &Case) {
-    let served = current(case, |_| {});
-    let computing: Vec<_> = within(served.pid, || {
-        let asked = (0..8).map(|_| begin(served.address, "/sdk/compute/100").expect("asked"));
-        asked.collect()
-    });
-    // They have begun, which shows in nothing but time.
-    std::thread::sleep(Duration::from_millis(500));
-    let said = at_once(&served, "/sdk/variable/word", 20);
-    assert!(
-        said.iter().all(|said| *said == (200, "said\n".to_owned())),
-        "{said:?}"
-    );
-    assert_eq!(served.says("/.well-known/spin/health").0, 200);
-    assert_eq!(served.says("/sdk/trap").0, 500);
-    // The first asks it to end what it has begun, which these never do.
-    served.container.kill("TERM").ok();
-    eventually("nobody is let in any more", || {
-        within(served.pid, || begin(served.address, "/")).err()
-    });
-    served.container.kill("TERM").ok();
-    let output = served.run.wait().code_is(143);
-    assert!(output.stderr.contains("component `sdk` trapped: "), "{output}");
-    drop(computing);
-}
-
 fn spin_calls_of_the_current_sdk_have_as_much_memory_as_is_said(case: &Case) {
     const MIB: u32 = 1 << 20;
     let taken = |served: &Served<'_>| {
@@ -293,24 +264,6 @@ fn spin_calls_of_the_current_sdk_have_as_much_memory_as_is_said(case: &Case) {
     });
     for _ in 0..3 {
         assert!((20 * MIB..100 * MIB).contains(&taken(&served)));
-    }
-    served.stop();
-}
-
-/// What a component is given but does not take counts as what others have.
-fn spin_rows_that_the_current_sdk_does_not_take_are_held_within_bounds(case: &Case) {
-    let served = current(case, |config| {
-        config["linux"]["resources"]["memory"] = json!({ "limit": 96 << 20, "swap": 96 << 20 });
-    });
-    // A quarter of the limit.
-    for _ in 0..3 {
-        let (status, text) = served.told("/sdk/hoard", "SELECT zeroblob(1000000)");
-        let (number, why) = text.split_once(' ').expect("a number and why");
-        assert!(
-            status == 200 && (20..26).contains(&number.parse().expect("a number")),
-            "{text}"
-        );
-        assert!(why.contains("all calls at once"), "{text}");
     }
     served.stop();
 }

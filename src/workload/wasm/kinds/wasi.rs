@@ -21,7 +21,7 @@ use wasmtime_wasi_http::{
 };
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use super::http::Permits;
+use super::http::{Clients, Permits};
 use super::shape::{Import, Item};
 use super::{Refusal, Surroundings, Wasi};
 use crate::workload::wasm::limits::Limits;
@@ -31,9 +31,6 @@ use crate::workload::wasm::spin;
 /// Bytes of an HTTP body that are taken from a guest at once; as many again may wait for a slow receiver.
 const BODY_CHUNK: usize = 64 << 10;
 
-/// How many turns of an epoch an instance may compute for nobody: some seconds.
-const TURNS: u32 = 300;
-
 /// The state behind a guest's imports.
 pub struct Host {
     wasi: Context,
@@ -41,9 +38,8 @@ pub struct Host {
     http: WasiHttpCtx,
     hooks: Hooks,
     limits: Limits,
-    /// The one request that it serves, where it serves but one, and the turns it had since nobody waits for that.
-    request: Option<Permits>,
-    turns: u32,
+    /// Of the requests that it serves.
+    clients: Clients,
     /// What stands behind Spin's interfaces; only a component of an application has it.
     #[cfg(feature = "spin")]
     spin: Option<Box<spin::host::SpinCtx>>,
@@ -67,8 +63,7 @@ impl Host {
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
             hooks: Hooks { outbound: None },
-            request: None,
-            turns: 0,
+            clients: Clients::default(),
             #[cfg(feature = "spin")]
             spin: None,
         }
@@ -82,8 +77,7 @@ impl Host {
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
             hooks: Hooks { outbound: None },
-            request: None,
-            turns: 0,
+            clients: Clients::default(),
             #[cfg(feature = "spin")]
             spin: None,
         }
@@ -105,28 +99,22 @@ impl Host {
             hooks: Hooks {
                 outbound: Some(outbound),
             },
-            request: None,
-            turns: 0,
+            clients: Clients::default(),
             spin: Some(Box::new(spin)),
         }
     }
 
-    /// It is for this request alone.
-    pub fn serve_alone(&mut self, request: &Permits) {
-        self.request = Some(Arc::clone(request));
+    /// It is for this request too.
+    pub fn serve(&mut self, request: &Permits) {
+        self.clients.serve(request);
     }
 
     /// Called where an instance has computed for so long that others have their turn.
     ///
     /// # Errors
-    /// It has computed for long since its client left, and would keep its place for ever.
+    /// It has computed for long since its last client left, and would keep its place for ever.
     pub fn turn(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        if self.request.as_ref().is_some_and(|request| request.is_left()) {
-            self.turns += 1;
-        }
-        if self.turns > TURNS {
-            wasmtime::bail!("it went on computing after its client had left without an answer");
-        }
+        self.clients.turn()?;
         Ok(UpdateDeadline::Yield(1))
     }
 

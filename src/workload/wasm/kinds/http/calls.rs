@@ -21,7 +21,8 @@ use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-use super::instances::{Permits, Reuse, stopped};
+use super::admission::Permits;
+use super::instances::{Reuse, stopped};
 use super::queue::{Queue, Wanted, Word};
 use crate::workload::wasm::kinds::wasi::Host;
 
@@ -119,6 +120,7 @@ impl<'a> Calls<'a> {
                     let next = taking.get_or_insert_with(|| Box::pin(self.queue.take()));
                     if let Poll::Ready(job) = next.as_mut().poll(context) {
                         (taking, idle) = (None, None);
+                        accessor.with(|mut store| store.data_mut().serve(&job.permits));
                         had += 1;
                         calls.push(self.call(accessor, job));
                         continue;
@@ -162,12 +164,8 @@ impl<'a> Calls<'a> {
         } = job;
         self.waiting.store(false, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        let prepared = accessor.with(|mut store| {
-            if self.reuse.total == 1 {
-                store.data_mut().serve_alone(&permits);
-            }
-            Prepared::new(store.as_context_mut(), self.proxy, request, Host::http, tell)
-        })?;
+        let prepared = accessor
+            .with(|mut store| Prepared::new(store.as_context_mut(), self.proxy, request, Host::http, tell))?;
         prepared.run(accessor, pending()).await?;
         // The instance is done with the request.
         drop(permits);

@@ -2,7 +2,6 @@
 //! used again as far as the component's generation of WASI allows it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_channel::oneshot::Canceled;
@@ -13,6 +12,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, p2, p3};
 
+use super::admission::{Client, Permits};
 use super::calls::{Calls, Job, Outcome, Told};
 use super::queue::{Queue, Wanted};
 use super::service::{NoAnswer, report, status_of};
@@ -117,7 +117,8 @@ impl Handler {
             limits,
             slots: Arc::clone(&slots.free),
             stopping,
-            queue: Queue::default(),
+            // Nobody is there any more who would be told.
+            queue: Queue::new(|job: &Job| !job.permits.is_left()),
         }))
     }
 
@@ -129,10 +130,7 @@ impl Handler {
     ) -> Result<Response<WasiBody>, StatusCode> {
         let (end, ended) = oneshot::channel();
         let (tell, told) = futures_channel::oneshot::channel();
-        let mut client = Client {
-            request: Arc::clone(&permits),
-            answered: false,
-        };
+        let client = Client::new(&permits);
         let job = Job {
             request,
             tell,
@@ -142,7 +140,7 @@ impl Handler {
         let (number, wanted) = self.0.queue.push(job);
         self.0.make(wanted);
         let outcome = self.0.told(number, told).await;
-        client.answered = true;
+        client.answered();
         // What becomes of an instance is told where it ends.
         let outcome = outcome.unwrap_or_else(|_| Err(NoAnswer::Ended.into()));
         outcome.map_err(|error| status_of(error, ended, self.0.linked.id.clone()))
@@ -197,6 +195,8 @@ impl Instances {
             return;
         };
         let mut store = Store::new(&self.linked.engine, (self.host)());
+        // It may go on for ever before it takes the request.
+        store.data_mut().serve(&job.permits);
         match self.instantiate(&mut store).await {
             Ok(proxy) => self.serve(store, &proxy, job).await,
             Err(error) => {
@@ -225,44 +225,6 @@ impl Instances {
             report(error, self.linked.id.clone());
         }
         self.make(calls.leave(outcome.is_err()));
-    }
-}
-
-/// What a request takes of what there is: held as long as anything of it is left, in the queue for an instance,
-/// in one, or on the way back. A client that leaves must not let the next one in before.
-pub type Permits = Arc<Admission>;
-
-/// A request that was let in.
-pub struct Admission<P: ?Sized = [OwnedSemaphorePermit]> {
-    /// Whether its client left before there was an answer.
-    left: AtomicBool,
-    _permits: P,
-}
-
-impl Admission {
-    pub fn new<const N: usize>(permits: [OwnedSemaphorePermit; N]) -> Permits {
-        Arc::new(Admission {
-            left: AtomicBool::new(false),
-            _permits: permits,
-        })
-    }
-
-    pub fn is_left(&self) -> bool {
-        self.left.load(Ordering::Relaxed)
-    }
-}
-
-/// Somebody who waits for an answer. Dropped before there is one, it tells that they have left.
-struct Client {
-    request: Permits,
-    answered: bool,
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.request.left.store(true, Ordering::Relaxed);
-        }
     }
 }
 

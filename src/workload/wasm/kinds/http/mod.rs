@@ -17,7 +17,9 @@
 //! connections, what was asked for is answered, exit code 0. The engine kills it when that takes longer than
 //! the stop period; a second signal ends it at once.
 
+mod admission;
 mod calls;
+mod clients;
 mod connection;
 mod instances;
 pub mod limits;
@@ -34,7 +36,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use instances::{Admission, Handler, Linked, MakeHost, Permits, Slots, handler, stopped};
+#[cfg(feature = "spin")]
+pub use admission::Taking;
+pub use admission::{Admission, Permits};
+pub use clients::Clients;
+pub use instances::{Handler, Linked, MakeHost, Slots, handler, stopped};
 pub use limits::{InstanceSize, Limits, guest_memory};
 pub use one::One;
 #[cfg(feature = "slight")]

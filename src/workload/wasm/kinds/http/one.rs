@@ -10,7 +10,8 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::WasiBody;
 
-use super::instances::{Handler, Linked, MakeHost, Permits, Slots, handler};
+use super::admission::Permits;
+use super::instances::{Handler, Linked, MakeHost, Slots, handler};
 use super::limits::Limits;
 use super::service::Site;
 use crate::workload::wasm::kinds::{Wasi, wasi};

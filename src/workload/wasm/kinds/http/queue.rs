@@ -11,6 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub struct Queue<T> {
+    /// What is not wanted any more is passed over.
+    is_wanted: fn(&T) -> bool,
     state: Mutex<State<T>>,
     pushed: Notify,
 }
@@ -36,9 +38,10 @@ pub struct Word(Option<u64>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted(pub bool);
 
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
+impl<T> Queue<T> {
+    pub fn new(is_wanted: fn(&T) -> bool) -> Self {
         Self {
+            is_wanted,
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 next: 0,
@@ -49,6 +52,11 @@ impl<T> Default for Queue<T> {
             pushed: Notify::new(),
         }
     }
+
+    fn pop(&self, state: &mut State<T>) -> Option<T> {
+        let next = || state.waiting.pop_front().map(|(_, item)| item);
+        std::iter::from_fn(next).find(self.is_wanted)
+    }
 }
 
 impl<T> State<T> {
@@ -56,10 +64,6 @@ impl<T> State<T> {
         let wanted = self.ready == 0 && self.coming < self.waiting.len();
         self.coming += usize::from(wanted);
         Wanted(wanted)
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.waiting.pop_front().map(|(_, item)| item)
     }
 }
 
@@ -97,7 +101,7 @@ impl<T> Queue<T> {
     pub fn come(&self) -> (Option<T>, Wanted) {
         let mut state = self.state();
         state.coming -= 1;
-        (state.pop(), state.wanted())
+        (self.pop(&mut state), state.wanted())
     }
 
     /// An instance says whether it could take one.
@@ -122,7 +126,7 @@ impl<T> Queue<T> {
         let mut pushed = pin!(self.pushed.notified());
         loop {
             pushed.as_mut().enable();
-            if let Some(item) = self.state().pop() {
+            if let Some(item) = self.pop(&mut self.state()) {
                 return item;
             }
             pushed.as_mut().await;
@@ -140,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_is_made_for_each_that_nobody_could_take() {
-        let queue = Queue::default();
+        let queue = Queue::new(|_| true);
         assert_eq!(queue.push('a').1, ONE);
         assert_eq!(queue.push('b').1, ONE);
         assert_eq!(queue.come(), (Some('a'), NONE));
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn those_that_arrived_together_are_not_forgotten() {
-        let queue = Queue::default();
+        let queue = Queue::new(|_| true);
         let mut word = Word::default();
         assert_eq!(queue.say(&mut word, true), NONE);
         for item in 'a'..='c' {
@@ -173,7 +177,7 @@ mod tests {
 
     #[test]
     fn who_said_that_he_could_and_does_not_is_not_waited_for() {
-        let queue = Queue::default();
+        let queue = Queue::new(|_| true);
         let (mut computing, mut other) = (Word::default(), Word::default());
         assert_eq!(queue.say(&mut computing, true), NONE);
         let (number, wanted) = queue.push('a');
@@ -190,5 +194,16 @@ mod tests {
         // Its last word was of another round.
         assert_eq!(queue.say(&mut computing, false), NONE);
         assert_eq!(queue.say(&mut other, false), ONE);
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_passed_over() {
+        let queue = Queue::new(|item| *item != 'a');
+        for item in ['a', 'b', 'a'] {
+            assert_eq!(queue.push(item).1, ONE);
+        }
+        assert_eq!(queue.come(), (Some('b'), NONE));
+        assert_eq!(queue.come(), (None, NONE));
+        assert_eq!(queue.come(), (None, NONE));
     }
 }

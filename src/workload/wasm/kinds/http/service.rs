@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Trap;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::admission::{Admission, Permits, Taking};
 use super::connection::Busy;
-use super::instances::{Admission, Permits};
 use super::limits::Limits;
 use super::log::Entry;
 use super::patience::Patience;
@@ -95,7 +95,7 @@ impl<S: Site> Service<S> {
             log: entry.map(|entry| (entry, status)),
             held: Arc::new(Held {
                 busy,
-                _permits: permits,
+                _taking: permits.map(Taking::new),
             }),
         }))
     }
@@ -179,7 +179,7 @@ fn failure(status: StatusCode) -> Response<WasiBody> {
 /// What an answer holds until nothing of it is left in this process.
 struct Held {
     busy: Busy,
-    _permits: Option<Permits>,
+    _taking: Option<Taking>,
 }
 
 /// A piece of an answer that was handed to the connection. It lives until it is written to the socket: what an

@@ -14,6 +14,7 @@
 
 mod headers;
 pub mod inbound;
+mod inner;
 mod outbound;
 mod printed;
 pub mod router;
@@ -40,7 +41,7 @@ use super::allowed_hosts::INTERNAL;
 use super::manifest::{Executor, HttpTrigger, Reply, Target, WELL_KNOWN};
 use super::seed::Ready;
 use crate::workload::wasm::kinds::http::{
-    self as server, Admission, Handler, Linked, MakeHost, Permits, Slots,
+    self as server, Admission, Handler, Linked, MakeHost, Permits, Slots, Taking,
 };
 use crate::workload::wasm::limits::Limits;
 
@@ -338,8 +339,10 @@ impl App {
         let Ok(Ok(permit)) = permit else {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         };
-        self.enter(matched, Caller::Component, request, Admission::new([permit]))
-            .await
+        let permits = Admission::new([permit]);
+        let answer = self.enter(matched, Caller::Component, request, Arc::clone(&permits));
+        let taking = Taking::new(permits);
+        Ok(answer.await?.map(|body| inner::taken(body, taking)))
     }
 }
 
