@@ -122,6 +122,16 @@ pub fn begin(address: SocketAddr, path: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// The same with a body, by POST.
+pub fn begin_post(address: SocketAddr, path: &str, body: &str) -> io::Result<TcpStream> {
+    let stream = connect(address)?;
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+    (&stream).write_all(request.as_bytes())?;
+    Ok(stream)
+}
+
 /// The answer on a connection that has been sent a request.
 pub fn finish(stream: TcpStream) -> io::Result<Response> {
     finish_after(&[], stream)

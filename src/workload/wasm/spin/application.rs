@@ -242,6 +242,7 @@ fn ready(
             limits: limits.another(),
             outbound: Arc::new(HttpOut::new(&member.grants, Arc::clone(link))),
             pace: Arc::clone(&pace),
+            concurrent: part.is_concurrent(),
         };
         Ok(Arc::new(Ready {
             linked: part::link(&engine, &component)?.instantiate_pre(&component)?,

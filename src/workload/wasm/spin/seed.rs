@@ -54,6 +54,8 @@ pub struct Seed {
     pub limits: Limits,
     pub outbound: Arc<HttpOut>,
     pub pace: Arc<Pace>,
+    /// Whether instances are called again while they answer.
+    pub concurrent: bool,
 }
 
 impl Seed {
@@ -67,6 +69,10 @@ impl Seed {
 
     pub fn host_with(&self, wasi: Context) -> Host {
         let spin = SpinCtx::new(Arc::clone(&self.grants), Arc::clone(&self.stores));
+        let spin = match self.concurrent {
+            true => spin.of_many_calls(),
+            false => spin,
+        };
         let requests = self.outbound.of_instance(spin.share());
         let fetch = Arc::clone(&requests);
         let spin = spin.with_http(fetch).at(self.pace.begin());

@@ -27,7 +27,8 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Bytes that the host holds for one call: a value, or all rows of a query.
 const CALL_BYTES: usize = 64 << 20;
 const LEAST_CALL_BYTES: usize = 1 << 20;
-/// So many calls at once can have that much from servers; what they have is counted in steps of these bytes.
+/// So many calls at once can have that much, of what they are given and what they get; it is counted in steps of these
+/// bytes.
 const FULL_CALLS: usize = 4;
 const STEP: usize = 4 << 10;
 
@@ -57,11 +58,13 @@ pub struct Share(Arc<OfInstance>);
 struct OfInstance {
     all: Arc<Semaphore>,
     held: Arc<Semaphore>,
+    /// Others of its calls may give a connection back.
+    waits: bool,
     own: OnceLock<Arc<Semaphore>>,
     handles: OnceLock<Arc<Semaphore>>,
 }
 
-/// Bytes of servers that the host holds for one call; they are given back with it.
+/// Bytes that the host holds for one call; they are given back with it.
 #[derive(Debug)]
 pub struct Hold {
     all: Arc<Semaphore>,
@@ -94,9 +97,19 @@ impl Bounds {
     }
 
     pub fn share(&self) -> Share {
+        self.share_that(false)
+    }
+
+    /// The same for an instance that several calls share.
+    pub fn share_of_many_calls(&self) -> Share {
+        self.share_that(true)
+    }
+
+    fn share_that(&self, waits: bool) -> Share {
         Share(Arc::new(OfInstance {
             all: Arc::clone(&self.connections),
             held: Arc::clone(&self.held),
+            waits,
             own: OnceLock::new(),
             handles: OnceLock::new(),
         }))
@@ -105,6 +118,13 @@ impl Bounds {
     /// Of a call that has nothing yet.
     pub fn hold(&self) -> Hold {
         Hold::new(&self.held)
+    }
+
+    /// So many bytes held for a call.
+    pub fn held(&self, bytes: usize) -> Result<Hold, String> {
+        let mut hold = self.hold();
+        hold.grow(bytes)?;
+        Ok(hold)
     }
 
     /// The share of a component, by its name.
@@ -136,9 +156,7 @@ impl Bounds {
 impl OfComponent {
     /// A place for one more connection to a database, waiting for those of other instances.
     pub async fn database(&self) -> Result<OwnedSemaphorePermit, TooMany> {
-        let place = Arc::clone(&self.databases).acquire_owned();
-        let place = tokio::time::timeout(PATIENCE, place).await;
-        place.map_err(|_| TooMany)?.map_err(|_| TooMany)
+        place(Arc::clone(&self.databases)).await
     }
 
     /// A turn for one statement.
@@ -162,7 +180,7 @@ impl Hold {
         let permits = u32::try_from(more)
             .ok()
             .and_then(|more| self.all.try_acquire_many(more).ok());
-        let permits = permits.ok_or("the answers to all calls at once have more bytes than are allowed")?;
+        let permits = permits.ok_or("all calls at once have more bytes than are allowed")?;
         permits.forget();
         self.steps += more;
         Ok(())
@@ -193,18 +211,20 @@ impl Share {
         Ok(hold)
     }
 
-    /// A place for one more connection, waiting for those of other instances.
+    /// A place for one more connection, waiting for those of other instances, and of other calls.
     pub fn connection(&self) -> impl Future<Output = Result<Permit, TooMany>> + Send + use<> {
         let own = self
             .0
             .own
             .get_or_init(|| Semaphore::new(CONNECTIONS_OF_INSTANCE).into());
-        let own = Arc::clone(own).try_acquire_owned();
-        let all = Arc::clone(&self.0.all);
+        let (own, all) = (Arc::clone(own), Arc::clone(&self.0.all));
+        let at_once = (!self.0.waits).then(|| Arc::clone(&own).try_acquire_owned());
         async move {
-            let own = own.map_err(|_| TooMany)?;
-            let all = tokio::time::timeout(PATIENCE, all.acquire_owned()).await;
-            let all = all.map_err(|_| TooMany)?.map_err(|_| TooMany)?;
+            let own = match at_once {
+                Some(own) => own.map_err(|_| TooMany)?,
+                None => place(own).await?,
+            };
+            let all = place(all).await?;
             Ok(Permit {
                 _own: own,
                 _all: Some(all),
@@ -222,6 +242,12 @@ impl Share {
         })
         .map_err(|_| TooMany)
     }
+}
+
+/// One, as soon as there is one.
+async fn place(of: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, TooMany> {
+    let place = tokio::time::timeout(PATIENCE, of.acquire_owned()).await;
+    place.map_err(|_| TooMany)?.map_err(|_| TooMany)
 }
 
 #[cfg(test)]
@@ -280,6 +306,16 @@ mod tests {
         }
         assert_eq!(share.connection().await.expect_err("one too many"), TooMany);
         bounds.share().connection().await.expect("another instance's");
+        let shared = bounds.share_of_many_calls();
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_OF_INSTANCE {
+            held.push(shared.connection().await.expect("within the share"));
+        }
+        let waiting = tokio::spawn(shared.connection());
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "all are taken");
+        held.pop();
+        waiting.await.expect("no panic").expect("one that came back");
         let handles: Vec<_> = (0..HANDLES).map(|_| share.handle().expect("a handle")).collect();
         assert_eq!(share.handle().expect_err("one too many"), TooMany);
         drop(handles);

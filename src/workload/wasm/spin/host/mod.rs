@@ -11,9 +11,11 @@
 //! A component reaches nothing that its grants do not name. Files are only those of the stores and databases
 //! that the runtime configuration places in the container's own file system.
 
+mod apart;
 mod bindings;
 mod bounds;
 mod capped;
+mod given;
 mod http;
 mod key_value;
 mod link;
@@ -190,6 +192,13 @@ impl SpinCtx {
             http: None,
             _busy: None,
         }
+    }
+
+    /// Is of an instance that several calls share.
+    #[must_use]
+    pub fn of_many_calls(mut self) -> Self {
+        self.share = self.stores.bounds.share_of_many_calls();
+        self
     }
 
     /// Has requests of the first generation's `http` sent in this way, which sees for itself where to.

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use self::redis::RedisStore;
 use self::sqlite::SqliteStore;
+use super::apart::apart;
 use super::bounds::{Bounds, Permit, Share, TooMany};
+use super::given::texts;
 use super::sqlite::Place;
 use super::{Grants, Stores};
 
@@ -66,7 +68,7 @@ pub struct Store {
 pub struct Opened {
     backend: Backend,
     label: Arc<str>,
-    call_bytes: usize,
+    bounds: Bounds,
 }
 
 /// The hash of a value that somebody has seen, in whose place it stands, so that the host holds no values for
@@ -96,26 +98,43 @@ fn open(label: &str, grants: &Grants, stores: &Stores, share: &Share) -> Result<
         opened: Opened {
             backend: backend.clone(),
             label: label.into(),
-            call_bytes: stores.bounds.call_bytes,
+            bounds: stores.bounds.clone(),
         },
     })
 }
 
 impl Opened {
+    /// Does it in a task of its own, since all instances take turns.
+    async fn apart<T: Send + 'static>(
+        &self,
+        size: fn(&T) -> usize,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        apart(&self.bounds, (size, Error::Other), work).await
+    }
+
     pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>> {
         self.check(&[&key], 0)?;
-        match &self.backend {
-            Backend::Sqlite(store) => store.get(&self.label, key).await,
-            Backend::Redis(store) => store.get(key).await,
-        }
+        let opened = self.clone();
+        self.apart(|value| value.as_ref().map_or(0, Vec::len), async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.get(&opened.label, key).await,
+                Backend::Redis(store) => store.get(key).await,
+            }
+        })
+        .await
     }
 
     pub async fn set(&self, key: String, value: Vec<u8>) -> Result<()> {
         self.check(&[&key], value.len())?;
-        match &self.backend {
-            Backend::Sqlite(store) => store.set_many(&self.label, vec![(key, value)]).await,
-            Backend::Redis(store) => store.set_many(vec![(key, value)]).await,
-        }
+        let opened = self.clone();
+        self.apart(|_| 0, async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.set_many(&opened.label, vec![(key, value)]).await,
+                Backend::Redis(store) => store.set_many(vec![(key, value)]).await,
+            }
+        })
+        .await
     }
 
     pub async fn delete(&self, key: String) -> Result<()> {
@@ -124,17 +143,25 @@ impl Opened {
 
     pub async fn exists(&self, key: String) -> Result<bool> {
         self.check(&[&key], 0)?;
-        match &self.backend {
-            Backend::Sqlite(store) => store.exists(&self.label, key).await,
-            Backend::Redis(store) => store.exists(key).await,
-        }
+        let opened = self.clone();
+        self.apart(|_| 0, async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.exists(&opened.label, key).await,
+                Backend::Redis(store) => store.exists(key).await,
+            }
+        })
+        .await
     }
 
     pub async fn keys(&self) -> Result<Vec<String>> {
-        match &self.backend {
-            Backend::Sqlite(store) => store.keys(&self.label).await,
-            Backend::Redis(store) => store.keys().await,
-        }
+        let opened = self.clone();
+        self.apart(|keys| texts(keys), async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.keys(&opened.label).await,
+                Backend::Redis(store) => store.keys().await,
+            }
+        })
+        .await
     }
 
     /// The values of these keys in their order; `None` for those that there are none of.
@@ -143,10 +170,14 @@ impl Opened {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        match &self.backend {
-            Backend::Sqlite(store) => store.get_many(&self.label, keys).await,
-            Backend::Redis(store) => store.get_many(keys).await,
-        }
+        let opened = self.clone();
+        self.apart(|values| many(values), async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.get_many(&opened.label, keys).await,
+                Backend::Redis(store) => store.get_many(keys).await,
+            }
+        })
+        .await
     }
 
     /// All or none of them.
@@ -156,10 +187,14 @@ impl Opened {
         if values.is_empty() {
             return Ok(());
         }
-        match &self.backend {
-            Backend::Sqlite(store) => store.set_many(&self.label, values).await,
-            Backend::Redis(store) => store.set_many(values).await,
-        }
+        let opened = self.clone();
+        self.apart(|_| 0, async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.set_many(&opened.label, values).await,
+                Backend::Redis(store) => store.set_many(values).await,
+            }
+        })
+        .await
     }
 
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<()> {
@@ -167,28 +202,40 @@ impl Opened {
         if keys.is_empty() {
             return Ok(());
         }
-        match &self.backend {
-            Backend::Sqlite(store) => store.delete_many(&self.label, keys).await,
-            Backend::Redis(store) => store.delete_many(keys).await,
-        }
+        let opened = self.clone();
+        self.apart(|_| 0, async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.delete_many(&opened.label, keys).await,
+                Backend::Redis(store) => store.delete_many(keys).await,
+            }
+        })
+        .await
     }
 
     /// Adds to the number that a value is, in decimal digits; a key without a value counts from 0.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64> {
         self.check(&[&key], 0)?;
-        match &self.backend {
-            Backend::Sqlite(store) => store.increment(&self.label, key, delta).await,
-            Backend::Redis(store) => store.increment(key, delta).await,
-        }
+        let opened = self.clone();
+        self.apart(|_| 0, async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.increment(&opened.label, key, delta).await,
+                Backend::Redis(store) => store.increment(key, delta).await,
+            }
+        })
+        .await
     }
 
     /// Sets a value if it still is what it was. `false` where it is not.
     async fn swap(&self, key: String, seen: Seen, value: Vec<u8>) -> Result<bool> {
         self.check(&[&key], value.len())?;
-        match &self.backend {
-            Backend::Sqlite(store) => store.swap(&self.label, key, seen, value).await,
-            Backend::Redis(store) => store.swap(key, seen, value).await,
-        }
+        let opened = self.clone();
+        self.apart(|_| 0, async move {
+            match &opened.backend {
+                Backend::Sqlite(store) => store.swap(&opened.label, key, seen, value).await,
+                Backend::Redis(store) => store.swap(key, seen, value).await,
+            }
+        })
+        .await
     }
 
     fn check(&self, keys: &[impl AsRef<str>], bytes: usize) -> Result<()> {
@@ -197,15 +244,22 @@ impl Opened {
             return Err(Error::Other(format!("a key has more than {LONGEST_KEY} bytes")));
         }
         let bytes = bytes.saturating_add(lengths.sum());
-        if bytes > self.call_bytes {
+        if bytes > self.bounds.call_bytes {
             let text = format!(
                 "the values have more than the {} bytes that are allowed",
-                self.call_bytes
+                self.bounds.call_bytes
             );
             return Err(Error::Other(text));
         }
         Ok(())
     }
+}
+
+fn many(values: &[(String, Option<Vec<u8>>)]) -> usize {
+    values
+        .iter()
+        .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
+        .sum()
 }
 
 /// The next value of a number that is stored as text.

@@ -4,6 +4,7 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{Error, Opened, Store};
 use crate::workload::wasm::spin::host::bindings::spin::key_value::key_value as api;
+use crate::workload::wasm::spin::host::given::{Given, given, texts};
 use crate::workload::wasm::spin::host::{Spin, SpinCtxView, stream};
 
 impl From<Error> for api::Error {
@@ -17,8 +18,12 @@ impl From<Error> for api::Error {
     }
 }
 
-fn opened<T>(accessor: &Accessor<T, Spin>, store: &Resource<Store>) -> Result<Opened, Error> {
-    accessor.with(|mut access| access.get().store(store))
+fn opened<T>(
+    accessor: &Accessor<T, Spin>,
+    store: &Resource<Store>,
+    bytes: usize,
+) -> Result<Given<Opened>, Error> {
+    given(accessor, bytes, Error::Other, |view| view.store(store))
 }
 
 impl api::Host for SpinCtxView<'_> {}
@@ -40,7 +45,7 @@ impl<T: Send> api::HostStoreWithStore<T> for Spin {
         store: Resource<Store>,
         key: String,
     ) -> Result<Option<Vec<u8>>, api::Error> {
-        Ok(opened(accessor, &store)?.get(key).await?)
+        Ok(opened(accessor, &store, key.len())?.get(key).await?)
     }
 
     async fn set(
@@ -49,7 +54,8 @@ impl<T: Send> api::HostStoreWithStore<T> for Spin {
         key: String,
         value: Vec<u8>,
     ) -> Result<(), api::Error> {
-        Ok(opened(accessor, &store)?.set(key, value).await?)
+        let bytes = key.len() + value.len();
+        Ok(opened(accessor, &store, bytes)?.set(key, value).await?)
     }
 
     async fn delete(
@@ -57,7 +63,7 @@ impl<T: Send> api::HostStoreWithStore<T> for Spin {
         store: Resource<Store>,
         key: String,
     ) -> Result<(), api::Error> {
-        Ok(opened(accessor, &store)?.delete(key).await?)
+        Ok(opened(accessor, &store, key.len())?.delete(key).await?)
     }
 
     async fn exists(
@@ -65,19 +71,18 @@ impl<T: Send> api::HostStoreWithStore<T> for Spin {
         store: Resource<Store>,
         key: String,
     ) -> Result<bool, api::Error> {
-        Ok(opened(accessor, &store)?.exists(key).await?)
+        Ok(opened(accessor, &store, key.len())?.exists(key).await?)
     }
 
     async fn get_keys(
         accessor: &Accessor<T, Self>,
         store: Resource<Store>,
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), api::Error>>)> {
-        let keys = match opened(accessor, &store) {
+        let keys = match opened(accessor, &store, 0) {
             Ok(opened) => opened.keys().await,
             Err(error) => Err(error),
         };
-        let bytes = |key: &String| size_of::<String>() + key.len();
-        let bytes = keys.iter().flatten().map(bytes).sum();
+        let bytes = keys.as_ref().map_or(0, |keys| texts(keys));
         accessor.with(|mut access| {
             let (hold, keys) = match access.get().ctx.share.held(bytes) {
                 Ok(hold) => (hold, keys),

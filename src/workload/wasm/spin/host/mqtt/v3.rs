@@ -4,6 +4,7 @@ use wasmtime::component::{Accessor, Resource};
 
 use super::{Connection, Error, Surety};
 use crate::workload::wasm::spin::host::bindings::spin::mqtt::mqtt as api;
+use crate::workload::wasm::spin::host::given::{given, opening};
 use crate::workload::wasm::spin::host::{Spin, SpinCtxView};
 
 impl From<Error> for api::Error {
@@ -44,10 +45,10 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         password: String,
         keep_alive: u64,
     ) -> Result<Resource<Connection>, api::Error> {
+        let bytes = address.len() + username.len() + password.len();
         let credentials = (username, password);
-        let opening =
-            accessor.with(|mut access| access.get().opening_mqtt(&address, credentials, keep_alive));
-        let connection = opening.await?;
+        let open = |view: &mut SpinCtxView<'_>| view.opening_mqtt(&address, credentials, keep_alive);
+        let connection = opening(accessor, bytes, Error::Other, open).await?;
         Ok(accessor.with(|mut access| access.get().hold_mqtt(connection))?)
     }
 
@@ -58,7 +59,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         payload: Vec<u8>,
         qos: api::Qos,
     ) -> Result<(), api::Error> {
-        let opened = accessor.with(|mut access| access.get().mqtt(&connection))?;
+        let bytes = topic.len() + payload.len();
+        let opened = given(accessor, bytes, Error::Other, |view| view.mqtt(&connection))?;
         Ok(opened.publish(topic, payload, qos.into()).await?)
     }
 }

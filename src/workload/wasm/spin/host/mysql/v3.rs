@@ -4,10 +4,18 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{Connection, Error, Opened};
 use crate::workload::wasm::spin::host::bindings::spin::mysql::mysql as api;
+use crate::workload::wasm::spin::host::given::{Given, given, opening};
+use crate::workload::wasm::spin::host::rdbms::Value;
 use crate::workload::wasm::spin::host::{Spin, SpinCtxView, rdbms, stream};
 
-fn opened<T>(accessor: &Accessor<T, Spin>, connection: &Resource<Connection>) -> Result<Opened, Error> {
-    accessor.with(|mut access| access.get().mysql(connection))
+fn opened<T>(
+    accessor: &Accessor<T, Spin>,
+    connection: &Resource<Connection>,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<Given<Opened>, Error> {
+    let bytes = statement.len() + parameters.iter().map(Value::bytes).sum::<usize>();
+    given(accessor, bytes, Error::Other, |view| view.mysql(connection))
 }
 
 impl api::Host for SpinCtxView<'_> {}
@@ -27,8 +35,8 @@ type Streamed = (
 
 impl<T: Send> api::HostConnectionWithStore<T> for Spin {
     async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, api::Error> {
-        let opening = accessor.with(|mut access| access.get().opening_mysql(&address));
-        let connection = opening.await?;
+        let open = |view: &mut SpinCtxView<'_>| view.opening_mysql(&address);
+        let connection = opening(accessor, address.len(), Error::Other, open).await?;
         Ok(accessor.with(|mut access| access.get().hold_mysql(connection))?)
     }
 
@@ -38,8 +46,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         statement: String,
         params: Vec<api::ParameterValue>,
     ) -> wasmtime::Result<Result<Streamed, api::Error>> {
-        let params = params.into_iter().map(Into::into).collect();
-        let outcome = match opened(accessor, &connection) {
+        let params: Vec<Value> = params.into_iter().map(Into::into).collect();
+        let outcome = match opened(accessor, &connection, &statement, &params) {
             Ok(opened) => opened.query(statement, params).await,
             Err(error) => Err(error),
         };
@@ -63,7 +71,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         statement: String,
         params: Vec<api::ParameterValue>,
     ) -> Result<(), api::Error> {
-        let params = params.into_iter().map(Into::into).collect();
-        Ok(opened(accessor, &connection)?.execute(statement, params).await?)
+        let params: Vec<Value> = params.into_iter().map(Into::into).collect();
+        let opened = opened(accessor, &connection, &statement, &params)?;
+        Ok(opened.execute(statement, params).await?)
     }
 }

@@ -15,7 +15,7 @@ use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, NoTls};
 
 pub use self::value::{Bound, Value};
-use super::bounds::{Bounds, CONNECT_TIME, Permit, Share};
+use super::bounds::{Bounds, CONNECT_TIME, Hold, Permit, Share};
 use super::capped::{Allowance, Capped};
 use super::{Grants, Stores, rdbms};
 
@@ -73,6 +73,7 @@ pub struct Connection {
 pub struct Builder {
     pub address: String,
     _permit: Permit,
+    _hold: Hold,
 }
 
 /// What of a connection outlives a call into its instance's table.

@@ -5,6 +5,7 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{Bound, Builder, Column, Connection, Error, Opened, Rows, Value};
 use crate::workload::wasm::spin::host::bindings::spin::postgres4_2_0::postgres as api;
+use crate::workload::wasm::spin::host::given::{Given, given, opening};
 use crate::workload::wasm::spin::host::{Spin, SpinCtxView, stream};
 
 impl From<Error> for api::Error {
@@ -168,8 +169,14 @@ fn parameters(params: Vec<api::ParameterValue>) -> Vec<Value> {
     params.into_iter().map(Into::into).collect()
 }
 
-fn opened<T>(accessor: &Accessor<T, Spin>, connection: &Resource<Connection>) -> Result<Opened, Error> {
-    accessor.with(|mut access| access.get().postgres(connection))
+fn opened<T>(
+    accessor: &Accessor<T, Spin>,
+    connection: &Resource<Connection>,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<Given<Opened>, Error> {
+    let bytes = statement.len() + parameters.iter().map(Value::bytes).sum::<usize>();
+    given(accessor, bytes, Error::Other, |view| view.postgres(connection))
 }
 
 impl SpinCtxView<'_> {
@@ -186,8 +193,8 @@ async fn open_from<T: Send>(
     accessor: &Accessor<T, Spin>,
     address: String,
 ) -> Result<Resource<Connection>, api::Error> {
-    let opening = accessor.with(|mut access| access.get().opening_postgres(&address));
-    let connection = opening.await?;
+    let open = |view: &mut SpinCtxView<'_>| view.opening_postgres(&address);
+    let connection = opening(accessor, address.len(), Error::Other, open).await?;
     Ok(accessor.with(|mut access| access.get().hold_postgres(connection))?)
 }
 
@@ -200,9 +207,11 @@ impl api::HostConnectionBuilder for SpinCtxView<'_> {
             .share
             .handle()
             .map_err(|_| wasmtime::format_err!("too many handles are open"))?;
+        let hold = self.ctx.share.held(address.len()).map_err(wasmtime::Error::msg)?;
         Ok(self.table.push(Builder {
             address,
             _permit: permit,
+            _hold: hold,
         })?)
     }
 
@@ -289,8 +298,9 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         statement: String,
         params: Vec<api::ParameterValue>,
     ) -> wasmtime::Result<Result<Streamed, api::Error>> {
-        let outcome = match opened(accessor, &connection) {
-            Ok(opened) => opened.query(statement, parameters(params)).await,
+        let params = parameters(params);
+        let outcome = match opened(accessor, &connection, &statement, &params) {
+            Ok(opened) => opened.query(statement, params).await,
             Err(error) => Err(error),
         };
         let rows = match outcome {
@@ -317,8 +327,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         statement: String,
         params: Vec<api::ParameterValue>,
     ) -> Result<u64, api::Error> {
-        Ok(opened(accessor, &connection)?
-            .execute(statement, parameters(params))
-            .await?)
+        let params = parameters(params);
+        let opened = opened(accessor, &connection, &statement, &params)?;
+        Ok(opened.execute(statement, params).await?)
     }
 }

@@ -136,6 +136,17 @@ pub enum Parameter {
     Binary(Vec<u8>),
 }
 
+impl Parameter {
+    /// About as many as it takes of memory.
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Int64(_) => 0,
+                Self::Binary(bytes) => bytes.len(),
+            }
+    }
+}
+
 /// One value of an answer; lists are told one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

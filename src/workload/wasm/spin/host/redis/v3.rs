@@ -4,6 +4,7 @@ use wasmtime::component::{Accessor, Resource};
 
 use super::{Answer, Connection, Error, Opened, Parameter};
 use crate::workload::wasm::spin::host::bindings::spin::redis::redis as api;
+use crate::workload::wasm::spin::host::given::{Given, given, opening, texts};
 use crate::workload::wasm::spin::host::{Spin, SpinCtxView};
 
 impl From<Error> for api::Error {
@@ -37,8 +38,12 @@ impl From<Answer> for api::RedisResult {
     }
 }
 
-fn opened<T>(accessor: &Accessor<T, Spin>, connection: &Resource<Connection>) -> Result<Opened, Error> {
-    accessor.with(|mut access| access.get().redis(connection))
+fn opened<T>(
+    accessor: &Accessor<T, Spin>,
+    connection: &Resource<Connection>,
+    bytes: usize,
+) -> Result<Given<Opened>, Error> {
+    given(accessor, bytes, Error::Other, |view| view.redis(connection))
 }
 
 impl api::Host for SpinCtxView<'_> {}
@@ -52,8 +57,8 @@ impl api::HostConnection for SpinCtxView<'_> {
 
 impl<T: Send> api::HostConnectionWithStore<T> for Spin {
     async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, api::Error> {
-        let opening = accessor.with(|mut access| access.get().opening_redis(&address));
-        let connection = opening.await?;
+        let open = |view: &mut SpinCtxView<'_>| view.opening_redis(&address);
+        let connection = opening(accessor, address.len(), Error::Other, open).await?;
         Ok(accessor.with(|mut access| access.get().hold_redis(connection))?)
     }
 
@@ -63,7 +68,9 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         channel: String,
         payload: Vec<u8>,
     ) -> Result<(), api::Error> {
-        Ok(opened(accessor, &connection)?.publish(channel, payload).await?)
+        let bytes = channel.len() + payload.len();
+        let opened = opened(accessor, &connection, bytes)?;
+        Ok(opened.publish(channel, payload).await?)
     }
 
     async fn get(
@@ -71,7 +78,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         connection: Resource<Connection>,
         key: String,
     ) -> Result<Option<Vec<u8>>, api::Error> {
-        Ok(opened(accessor, &connection)?.get(key).await?)
+        Ok(opened(accessor, &connection, key.len())?.get(key).await?)
     }
 
     async fn set(
@@ -80,7 +87,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         key: String,
         value: Vec<u8>,
     ) -> Result<(), api::Error> {
-        Ok(opened(accessor, &connection)?.set(key, value).await?)
+        let bytes = key.len() + value.len();
+        Ok(opened(accessor, &connection, bytes)?.set(key, value).await?)
     }
 
     async fn incr(
@@ -88,7 +96,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         connection: Resource<Connection>,
         key: String,
     ) -> Result<i64, api::Error> {
-        Ok(opened(accessor, &connection)?.incr(key).await?)
+        Ok(opened(accessor, &connection, key.len())?.incr(key).await?)
     }
 
     async fn del(
@@ -96,7 +104,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         connection: Resource<Connection>,
         keys: Vec<String>,
     ) -> Result<u32, api::Error> {
-        Ok(opened(accessor, &connection)?.del(keys).await?)
+        Ok(opened(accessor, &connection, texts(&keys))?.del(keys).await?)
     }
 
     async fn sadd(
@@ -105,7 +113,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         key: String,
         values: Vec<String>,
     ) -> Result<u32, api::Error> {
-        Ok(opened(accessor, &connection)?.sadd(key, values).await?)
+        let bytes = key.len() + texts(&values);
+        Ok(opened(accessor, &connection, bytes)?.sadd(key, values).await?)
     }
 
     async fn smembers(
@@ -113,7 +122,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         connection: Resource<Connection>,
         key: String,
     ) -> Result<Vec<String>, api::Error> {
-        Ok(opened(accessor, &connection)?.smembers(key).await?)
+        Ok(opened(accessor, &connection, key.len())?.smembers(key).await?)
     }
 
     async fn srem(
@@ -122,7 +131,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         key: String,
         values: Vec<String>,
     ) -> Result<u32, api::Error> {
-        Ok(opened(accessor, &connection)?.srem(key, values).await?)
+        let bytes = key.len() + texts(&values);
+        Ok(opened(accessor, &connection, bytes)?.srem(key, values).await?)
     }
 
     async fn execute(
@@ -131,8 +141,10 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         command: String,
         arguments: Vec<api::RedisParameter>,
     ) -> Result<Vec<api::RedisResult>, api::Error> {
-        let arguments = arguments.into_iter().map(Into::into).collect();
-        let answers = opened(accessor, &connection)?.execute(command, arguments).await?;
+        let arguments: Vec<Parameter> = arguments.into_iter().map(Into::into).collect();
+        let bytes = command.len() + arguments.iter().map(Parameter::bytes).sum::<usize>();
+        let opened = opened(accessor, &connection, bytes)?;
+        let answers = opened.execute(command, arguments).await?;
         Ok(answers.into_iter().map(Into::into).collect())
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
 use self::guard::Watch;
 pub use self::place::Place;
+use super::apart::apart;
 use super::bounds::{Bounds, OfComponent, Permit, Share};
 use super::workers::{Spot, Workers};
 use super::{Grants, Stores};
@@ -158,7 +159,8 @@ fn open(
     };
     let (workers, bounds) = (Arc::clone(&stores.workers), stores.bounds.clone());
     let (permit, component) = (share.connection(), stores.bounds.of_component(&grants.component));
-    async move {
+    let all = bounds.clone();
+    let opening = async move {
         let place = place?;
         let in_memory = place == Place::Memory;
         let too_many = |_| Error::Io("too many connections are open".to_owned());
@@ -193,7 +195,8 @@ fn open(
                 bounds,
             },
         })
-    }
+    };
+    async move { apart(&all, (|_| 0, Error::Io), opening).await }
 }
 
 /// Ends a call that nobody waits for any more, whether it has begun or not.
@@ -235,7 +238,18 @@ impl From<rusqlite::Error> for Failed {
 }
 
 impl Opened {
+    /// `size` is of what comes of the work.
     async fn with<T: Send + 'static>(
+        &self,
+        size: fn(&T) -> usize,
+        work: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let opened = self.clone();
+        let doing = async move { opened.work(work).await };
+        apart(&self.bounds, (size, Error::Io), doing).await
+    }
+
+    async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> T + Send + 'static,
     ) -> Result<T, Error> {
@@ -270,8 +284,9 @@ impl Opened {
         let (began, mut pause) = (Instant::now(), PAUSES.0);
         loop {
             let (opened, asked) = (self.clone(), Arc::clone(&asked));
+            let size = |outcome: &Result<Rows, Failed>| outcome.as_ref().map_or(0, Rows::bytes);
             let outcome = self
-                .with(move |connection| {
+                .with(size, move |connection| {
                     let (in_memory, bounds, watch) = (opened.in_memory, &opened.bounds, &opened.watch);
                     let (before, _) = (connection.is_autocommit(), watch.was_busy());
                     let outcome = guard::bound(connection, in_memory, bounds, watch)
@@ -308,11 +323,11 @@ impl Opened {
     }
 
     pub async fn last_insert_rowid(&self) -> Result<i64, Error> {
-        self.with(Connection::last_insert_rowid).await
+        self.with(|_| 0, Connection::last_insert_rowid).await
     }
 
     pub async fn changes(&self) -> Result<u64, Error> {
-        self.with(Connection::changes).await
+        self.with(|_| 0, Connection::changes).await
     }
 }
 

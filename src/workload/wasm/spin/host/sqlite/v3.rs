@@ -2,8 +2,9 @@
 
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-use super::{Database, Error, Opened, generation};
+use super::{Database, Error, Opened, Value, generation};
 use crate::workload::wasm::spin::host::bindings::spin::sqlite::sqlite as api;
+use crate::workload::wasm::spin::host::given::{Given, given, opening};
 use crate::workload::wasm::spin::host::{Spin, SpinCtxView, stream};
 
 generation!(crate::workload::wasm::spin::host::bindings::spin::sqlite::sqlite);
@@ -12,8 +13,12 @@ fn trap(error: Error) -> wasmtime::Error {
     wasmtime::format_err!("{error:?}")
 }
 
-fn opened<T>(accessor: &Accessor<T, Spin>, connection: &Resource<Database>) -> Result<Opened, Error> {
-    accessor.with(|mut access| access.get().database(connection))
+fn opened<T>(
+    accessor: &Accessor<T, Spin>,
+    connection: &Resource<Database>,
+    bytes: usize,
+) -> Result<Given<Opened>, Error> {
+    given(accessor, bytes, Error::Io, |view| view.database(connection))
 }
 
 impl api::Host for SpinCtxView<'_> {}
@@ -71,8 +76,8 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         accessor: &Accessor<T, Self>,
         database: String,
     ) -> Result<Resource<Database>, api::Error> {
-        let opening = accessor.with(|mut access| access.get().opening(&database));
-        let database = opening.await?;
+        let open = |view: &mut SpinCtxView<'_>| view.opening(&database);
+        let database = opening(accessor, database.len(), Error::Io, open).await?;
         Ok(accessor.with(|mut access| access.get().hold_database(database))?)
     }
 
@@ -82,8 +87,9 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         statement: String,
         parameters: Vec<api::Value>,
     ) -> wasmtime::Result<Result<Streamed, api::Error>> {
-        let parameters = parameters.into_iter().map(Into::into).collect();
-        let outcome = match opened(accessor, &connection) {
+        let parameters: Vec<Value> = parameters.into_iter().map(Into::into).collect();
+        let bytes = statement.len() + parameters.iter().map(Value::bytes).sum::<usize>();
+        let outcome = match opened(accessor, &connection, bytes) {
             Ok(opened) => opened.execute(statement, parameters).await,
             Err(error) => Err(error),
         };
@@ -105,7 +111,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         accessor: &Accessor<T, Self>,
         connection: Resource<Database>,
     ) -> wasmtime::Result<i64> {
-        let opened = opened(accessor, &connection).map_err(trap)?;
+        let opened = opened(accessor, &connection, 0).map_err(trap)?;
         opened.last_insert_rowid().await.map_err(trap)
     }
 
@@ -113,7 +119,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         accessor: &Accessor<T, Self>,
         connection: Resource<Database>,
     ) -> wasmtime::Result<u64> {
-        let opened = opened(accessor, &connection).map_err(trap)?;
+        let opened = opened(accessor, &connection, 0).map_err(trap)?;
         opened.changes().await.map_err(trap)
     }
 }
