@@ -10,13 +10,14 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ffi};
 
+use super::functions;
 use crate::workload::wasm::spin::host::bounds::Bounds;
 
 /// Steps of SQLite's machine between looks at the clock. Few, since one step may be a function of a long text.
 const STEPS: i32 = 100;
 /// Bytes of a statement.
 const STATEMENT: i32 = 1 << 20;
-/// Bytes of a value: what a function does with it is not ended in its midst.
+/// Bytes of a value: what a function does with it is not ended in its midst. More of that is in [`functions`].
 const VALUE: i32 = 4 << 20;
 /// Bytes of a pattern of LIKE and GLOB, whose time is that of the text times that of the pattern.
 const PATTERN: i32 = 1000;
@@ -148,6 +149,7 @@ pub fn confine(connection: &mut Connection, bounds: &Bounds, watch: &Watch) -> r
     connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, ATTACHED)?;
     connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+    functions::bound(connection, longest, watch)?;
     watch.set_deadline(Instant::now() + Duration::from_secs(1));
     let ended = watch.clone();
     connection.progress_handler(STEPS, Some(move || ended.passed() || ended.left()))?;

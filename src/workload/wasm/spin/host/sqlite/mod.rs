@@ -3,6 +3,7 @@
 //! A connection is a guest's own, with its transactions, and is closed with its handle. What its statements may
 //! do is in [`guard`].
 
+mod functions;
 mod guard;
 mod place;
 mod v1;
