@@ -8,6 +8,7 @@ pub fn tests() -> Vec<Test> {
         test!(component_with_its_world),
         test!(service_and_sockets),
         test!(refusal_is_that_of_the_container),
+        test!(component_of_an_application),
         test!(function_is_asked_about),
         test!(json_has_its_keys),
         test!(other_files_are_told),
@@ -90,6 +91,33 @@ fn refusal_is_that_of_the_container(case: &Case) {
         let output = run_guest(case, name, &[]).code_is(1);
         case.names(&output, &[reason]);
     }
+}
+
+/// By itself it is not run, for want of what the application gives it.
+fn component_of_an_application(case: &Case) {
+    for (name, generation) in [
+        ("spin-sdk-3", "0.2"),
+        ("spin-sdk-02", "0.2"),
+        ("spin-sdk-03", "0.3"),
+    ] {
+        let handler = format!("a handler of wasi:http {generation}, which /spin.toml must name\n");
+        let output = inspect(case, name, &[]).ok();
+        let runs = "Runs as    component of a Spin application with ";
+        says(&output, &[runs, &handler, "By itself  refused: "]);
+        assert!(
+            !output.stdout.contains("Refused") && !output.stdout.contains("MISSING"),
+            "{output}"
+        );
+        let told = inspect(case, name, &["--format", "json"]).ok();
+        let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        assert_eq!(told["run"]["runs"], false, "{told}");
+        let output = run_guest(case, name, &[]).code_is(1);
+        case.names(&output, &[told["run"]["text"].as_str().expect("a text")]);
+    }
+    says(
+        &inspect(case, "http-02", &[]).ok(),
+        &["Runs as    HTTP service, served as wasi:http 0.2\n"],
+    );
 }
 
 fn function_is_asked_about(case: &Case) {

@@ -10,13 +10,13 @@ use super::super::{Invocation, log::Log, write_stdout};
 use super::open;
 use crate::reason::is_plain;
 use crate::workload::detect;
-use crate::workload::wasm::inspect::{CoreModule, ImportGroup, Kind, Report, inspect};
+use crate::workload::wasm::inspect::{CoreModule, ImportGroup, Kind, Report, Run, inspect};
 use crate::workload::wasm::kinds::shape::{self, printable};
 
 /// Tell what a file of WebAssembly is, what it imports and exports, and how wrun would run it.
 ///
 /// Nothing is compiled and nothing is run. How wrun would run it is decided as for a container; where it would
-/// be refused, the reason is that of the container. Whether the types of its imports are those that wrun gives
+/// be refused, the reason is that of the container; a component of a Spin application is told to be one. Whether the types of its imports are those that wrun gives
 /// is only seen when it is compiled.
 ///
 /// The command ends with 0 where the file could be read, whether a container could run it or not.
@@ -92,8 +92,18 @@ fn table(name: &str, report: &Report) -> String {
     };
     table.row("Kind", format!("{}{text}", kind(report.kind)));
     table.row("Size", bytes(report.size));
-    let run = if report.run.runs { "Runs as" } else { "Refused" };
-    table.rows(run, report.run.text.lines().map(plain));
+    match &report.run {
+        run if run.runs => table.rows("Runs as", run.text.lines().map(plain)),
+        Run {
+            text,
+            part: Some(part),
+            ..
+        } => {
+            table.row("Runs as", format!("{}, which /spin.toml must name", plain(part)));
+            table.rows("By itself", format!("refused: {text}").lines().map(plain));
+        }
+        run => table.rows("Refused", run.text.lines().map(plain)),
+    }
     if report.error.is_none() && matches!(report.kind, Kind::Module | Kind::Component) {
         imports(&mut table, &report.imports);
         exports(&mut table, report);

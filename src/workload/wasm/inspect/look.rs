@@ -14,8 +14,10 @@ use super::report::{
 };
 use crate::workload::detect::{self, Format};
 use crate::workload::wasm::kinds::shape::{Item, Layer, Shape};
-use crate::workload::wasm::kinds::{self, Refusal, read};
+use crate::workload::wasm::kinds::{self, Refusal, Wasi, read, wasi};
 use crate::workload::wasm::proposals;
+#[cfg(feature = "spin")]
+use crate::workload::wasm::spin;
 
 /// A page of memory, in bytes, where the module does not say otherwise.
 const PAGE: u64 = 64 << 10;
@@ -46,7 +48,7 @@ pub fn look(bytes: &[u8], export: Option<&str>) -> Report {
     let used = proposals::used(&binary).unwrap_or_default();
     let mut report = Report::of_other(kind, size, run(&shape, &binary, export));
     report.text = matches!(binary, Cow::Owned(_));
-    report.imports = imports(&shape);
+    report.imports = imports(&shape, report.run.part.is_some());
     report.exports = exports(&shape);
     report.proposals = used
         .iter()
@@ -66,6 +68,7 @@ fn refused(refusal: &Refusal) -> Run {
         runs: false,
         text: refusal.to_string(),
         entry: None,
+        part: None,
     }
 }
 
@@ -80,12 +83,39 @@ fn run(shape: &Shape, binary: &[u8], export: Option<&str>) -> Run {
             runs: true,
             text: way.to_string(),
             entry: way.entry(),
+            part: None,
         },
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => Run {
+            part: match export {
+                None if proposals::explain(binary).is_none() => part(binary),
+                _ => None,
+            },
+            ..refused(&refusal)
+        },
     }
 }
 
-fn imports(shape: &Shape) -> Vec<ImportGroup> {
+#[cfg(feature = "spin")]
+fn part(binary: &[u8]) -> Option<String> {
+    spin::describe(binary)
+}
+
+#[cfg(not(feature = "spin"))]
+fn part(_: &[u8]) -> Option<String> {
+    None
+}
+
+/// What gives a component of an application what it imports, of which nothing is missing.
+fn provider_of_parts(from: &str) -> &'static str {
+    match wasi::parse(from) {
+        (_, Some(Wasi::V02)) => "WASI 0.2",
+        (_, Some(Wasi::V03)) => "WASI 0.3",
+        (_, None) => "Spin",
+    }
+}
+
+/// `part` where they are a component's of an application.
+fn imports(shape: &Shape, part: bool) -> Vec<ImportGroup> {
     let mut groups: Vec<ImportGroup> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for import in &shape.imports {
@@ -97,7 +127,9 @@ fn imports(shape: &Shape) -> Vec<ImportGroup> {
             });
             groups.len() - 1
         });
-        let provided_by = kinds::provider(import).map(str::to_owned);
+        let provided_by = kinds::provider(import)
+            .or_else(|| part.then(|| provider_of_parts(&groups[at].from)))
+            .map(str::to_owned);
         let belongs_to = match provided_by {
             Some(_) => None,
             None => kinds::origin(import),

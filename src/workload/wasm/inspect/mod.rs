@@ -69,6 +69,7 @@ fn not_wasm(format: Format, size: u64, name: &str) -> Option<Report> {
         runs: true,
         text: format!("{}, which the kernel executes", format.describe()),
         entry: None,
+        part: None,
     };
     let (kind, run) = match format {
         Format::WasmModule | Format::WasmComponent | Format::WasmText => return None,
@@ -80,6 +81,7 @@ fn not_wasm(format: Format, size: u64, name: &str) -> Option<Report> {
                 runs: false,
                 text: refused.to_string(),
                 entry: None,
+                part: None,
             };
             (Kind::Precompiled, run)
         }
@@ -90,6 +92,7 @@ fn not_wasm(format: Format, size: u64, name: &str) -> Option<Report> {
                 runs: false,
                 text: "not recognised; the kernel would be asked to execute it".to_owned(),
                 entry: None,
+                part: None,
             };
             (Kind::Unknown, run)
         }

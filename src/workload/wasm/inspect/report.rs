@@ -56,6 +56,9 @@ pub struct Run {
     pub text: String,
     /// The exported function that is entered, where it has a name of its own.
     pub entry: Option<String>,
+    /// Of what is refused by itself: what it is within an application, which a container runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// The imports from one module or interface.

@@ -41,7 +41,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 pub use application::Loaded;
-pub use part::{Part, translate};
+pub use part::{Part, describe, translate};
 pub use read::read;
 pub use unpack::{UnpackError, Unpacked, unpack};
 

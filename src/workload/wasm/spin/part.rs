@@ -1,5 +1,6 @@
 //! A component of an application: what it can be entered at, and what it imports.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -105,10 +106,7 @@ impl fmt::Display for Handler {
 /// Makes a component of the binary where it is none, sees that it fits an application, and compiles it. Called in the
 /// confined compiler.
 pub fn translate(binary: &[u8], engine: &Engine) -> Result<(Vec<u8>, GuestKind), Refusal> {
-    let binary = componentize::component(binary)?;
-    let shape = read::read(&binary).map_err(Refusal::invalid)?;
-    let handlers = handlers(&shape)?;
-    check_imports(&shape)?;
+    let (binary, handlers) = fitting(binary)?;
     let component = Component::from_binary(engine, &binary).map_err(|error| not_taken(&binary, &error))?;
     let link_error = |error: wasmtime::Error| Refusal::Link {
         reason: format!("{error:#}"),
@@ -124,6 +122,26 @@ pub fn translate(binary: &[u8], engine: &Engine) -> Result<(Vec<u8>, GuestKind),
     })?;
     let code = component.serialize().map_err(failed)?;
     Ok((code, GuestKind::Spin(Part { handlers, size })))
+}
+
+/// Sees that it fits an application, by its text alone.
+fn fitting(binary: &[u8]) -> Result<(Cow<'_, [u8]>, Vec<Handler>), Refusal> {
+    let binary = componentize::component(binary)?;
+    let shape = read::read(&binary).map_err(Refusal::invalid)?;
+    let handlers = handlers(&shape)?;
+    check_imports(&shape)?;
+    Ok((binary, handlers))
+}
+
+/// What a binary is in an application that has it as a component; `None` where it does not fit one. Nothing is
+/// compiled, and so no type is checked.
+pub fn describe(binary: &[u8]) -> Option<String> {
+    let (_, handlers) = fitting(binary).ok()?;
+    let part = Part {
+        handlers,
+        size: InstanceSize::default(),
+    };
+    Some(part.to_string())
 }
 
 fn handlers(shape: &Shape) -> Result<Vec<Handler>, Refusal> {
