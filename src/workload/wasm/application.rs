@@ -4,6 +4,14 @@
 //! A manifest is read in the container, with the rights of its user, and never by the parent. What it names is compiled
 //! as any other entry point is; the answers are put together again in [`Application::load`].
 
+#![cfg_attr(
+    not(feature = "spin"),
+    allow(
+        unused_variables,
+        reason = "what no kind of application is built for is handed to none"
+    )
+)]
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 

@@ -177,6 +177,7 @@ const FCNTLS: [i32; 6] = [
 ];
 
 /// Locks on ranges of a file, without waiting for one, by which several processes share a database.
+#[cfg(any(test, feature = "spin"))]
 const RECORD_LOCKS: [i32; 2] = [libc::F_GETLK, libc::F_SETLK];
 
 /// `PR_SET_NAME`, of threads, and `PR_SET_VMA`, of anonymous memory.
@@ -189,6 +190,7 @@ pub fn install(families: &[i32]) -> io::Result<()> {
 }
 
 /// [`install`] for guests that databases are kept for: those lock their files.
+#[cfg(feature = "spin")]
 pub fn install_for_databases(families: &[i32]) -> io::Result<()> {
     set(&program(families, &[&FCNTLS[..], &RECORD_LOCKS].concat()))
 }

@@ -285,6 +285,7 @@ pub(super) fn confine(families: &[i32]) -> wasmtime::Result<()> {
 }
 
 /// The same for guests that databases are kept for.
+#[cfg(feature = "spin")]
 pub(super) fn confine_with_databases(families: &[i32]) -> wasmtime::Result<()> {
     confined(guest_filter::install_for_databases(families))
 }
