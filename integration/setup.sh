@@ -89,6 +89,8 @@ need_servers() {
     need nats-server nats-server
     need mariadbd mariadb-server
     need mosquitto mosquitto
+    # Certificates for them.
+    need openssl openssl
     # Its programs are not in PATH.
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 }

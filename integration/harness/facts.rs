@@ -68,6 +68,8 @@ pub enum Need {
     Postgres,
     /// MariaDB's.
     MariaDb,
+    /// The `openssl` command, for certificates.
+    OpenSsl,
     /// Docker's daemon and client.
     Docker,
     /// A dockerd of that major version or later.
@@ -248,6 +250,7 @@ impl Need {
                 "PostgreSQL's server is not installed",
             ),
             Need::MariaDb => absent(&["mariadbd", "mariadb-install-db"]),
+            Need::OpenSsl => absent(&["openssl"]),
             Need::Docker => absent(&["dockerd", "docker", "iptables"]),
             Need::DockerFrom(wanted) => match docker_version() {
                 None => Some("dockerd is not installed".to_owned()),

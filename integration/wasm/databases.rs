@@ -16,6 +16,9 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(postgres_is_a_server_of_components).needs(Need::Postgres),
         test!(mariadb_is_a_server_of_components).needs(Need::MariaDb),
+        test!(postgres_is_spoken_with_over_tls)
+            .needs(Need::Postgres)
+            .needs(Need::OpenSsl),
     ]
 }
 
@@ -53,7 +56,16 @@ struct Served<'case> {
 impl<'case> Served<'case> {
     #[track_caller]
     fn start(case: &'case Case, new: &str) -> Self {
+        Self::start_with(case, new, &[])
+    }
+
+    /// With these files at the root, too.
+    #[track_caller]
+    fn start_with(case: &'case Case, new: &str, files: &[(&str, &str)]) -> Self {
         let container = case.container(&["/"]);
+        for (name, text) in files {
+            container.write(name, text, 0o644);
+        }
         container.write("spin.toml", MANIFEST, 0o644);
         container.write("new.wasm", guest::binary(new), 0o644);
         container.write("spin-legacy.wasm", guest::binary("spin-legacy"), 0o644);
@@ -127,6 +139,11 @@ fn succeed(command: &mut Command) {
 
 /// With the user `wrun` and the password `secret`.
 fn postgres(served: &Served<'_>) -> Server {
+    postgres_with(served, &[])
+}
+
+/// With further settings, and the files that they name.
+fn postgres_with(served: &Served<'_>, more: &[(&str, &Path)]) -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let (data, password) = (directory.path().join("data"), directory.path().join("password"));
     fs::write(&password, "secret").expect("written");
@@ -153,6 +170,14 @@ fn postgres(served: &Served<'_>) -> Server {
         "dynamic_shared_memory_type=mmap",
     ] {
         command.args(["-c", setting]);
+    }
+    for (name, file) in more {
+        let own = directory.path().join(name);
+        fs::copy(file, &own).expect("copied");
+        std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY)).expect("given away");
+        command
+            .args(["-c", "ssl=on", "-c"])
+            .arg(format!("{name}={}", own.display()));
     }
     command.args(["-F", "-D"]).arg(&data);
     served.server(command, directory)
@@ -231,6 +256,50 @@ fn by_postgres(case: &Case, guest: &str) {
         let (status, text) = served.asked("/postgres", wrong, "SELECT 1");
         assert!(status == 500 && !text.contains("secret"), "{status} {text}");
     }
+    served.stop();
+}
+
+const TRUST: &str =
+    "[[client_tls]]\ncomponent_ids = [\"new\"]\nhosts = [\"127.0.0.1\"]\nca_roots_file = \"root.pem\"\n";
+
+/// What is confined as a guest is can do so, with the roots that the container has for it.
+fn postgres_is_spoken_with_over_tls(case: &Case) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (certificate, key) = (directory.path().join("certificate"), directory.path().join("key"));
+    let mut openssl = Command::new(find_program("openssl").expect("it is needed"));
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    openssl.args(["-subj", "/CN=server", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    // It is its own authority, which no other certificate may be.
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]);
+    succeed(openssl.arg(&key).arg("-out").arg(&certificate));
+    let root = fs::read_to_string(&certificate).expect("made");
+    let served = Served::start_with(
+        case,
+        "spin-stores-02",
+        &[("runtime-config.toml", TRUST), ("root.pem", &root)],
+    );
+    let files = [("ssl_cert_file", certificate.as_path()), ("ssl_key_file", &key)];
+    let _server = postgres_with(&served, &files);
+    let url = "postgres://wrun:secret@127.0.0.1/postgres?sslmode=require";
+    answers(&served, "/postgres", url);
+    let asked = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    served.says("/postgres", url, asked, r#"Str("true")"#);
+    // The other component trusts Mozilla alone.
+    let (status, text) = served.asked("/po", "", url);
+    assert!(
+        status != 200 && text.contains("invalid peer certificate"),
+        "{status} {text}"
+    );
     served.stop();
 }
 

@@ -349,9 +349,9 @@ fn spin_triggers_that_are_not_run_are_told_by_create(case: &Case) {
             "trigger.redis[0].address: must begin with redis://",
         ),
         (
-            &one.replace("redis://", "rediss://"),
+            &one.replace("redis://{{ server }}", "rediss://{{ server }}#insecure"),
             "redis",
-            "trigger.redis[0].address: TLS is not supported",
+            "trigger.redis[0].address: must not end with #insecure",
         ),
         (
             &one.replace("\"orders\"", "\"\""),

@@ -240,7 +240,11 @@ fn ready(
             grants: Arc::clone(&member.grants),
             stores: Arc::clone(&application.stores),
             limits: limits.another(),
-            outbound: Arc::new(HttpOut::new(&member.grants, Arc::clone(link))),
+            outbound: Arc::new(HttpOut::new(
+                &member.grants,
+                &application.stores,
+                Arc::clone(link),
+            )),
             pace: Arc::clone(&pace),
             concurrent: part.is_concurrent(),
         };

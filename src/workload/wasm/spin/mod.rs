@@ -66,8 +66,6 @@ pub enum SpinError {
         #[source]
         source: io::Error,
     },
-    #[error("{path}: has more than the {limit} bytes that are read")]
-    TooLarge { path: &'static str, limit: u64 },
     #[error("{MANIFEST}: {0}")]
     Manifest(ManifestError),
     #[error("{MANIFEST}, of which SPIN_COMPONENTS_TO_RETAIN leaves a part: {0}")]

@@ -12,10 +12,10 @@ use rustix::fs::{FileType, OFlags};
 use super::allowed_hosts::{AllowedHosts, INTERNAL};
 use super::files::Collector;
 use super::host::redis::Server;
-use super::host::{Grants, STATE, Stores};
+use super::host::{Grants, STATE, Stores, Trust, Trusts};
 use super::manifest::{self, Component, Manifest, ManifestError, RedisTrigger};
 use super::redis::Subscription;
-use super::runtime_config::RuntimeConfig;
+use super::runtime_config::{RuntimeConfig, RuntimeConfigError};
 use super::settings::{self, Settings};
 use super::{Application, DIRECTORY, MANIFEST, Member, RUNTIME_CONFIG, SpinError};
 use crate::workload::wasm::application::{Open, Source, Surroundings};
@@ -45,7 +45,8 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         None => RuntimeConfig::default(),
     };
     settings.instance_memory = instance_memory(&settings, &config);
-    let stores = Stores::new(&config, Path::new(DIRECTORY), memory_limit)?;
+    let trusts = trusts(&config, open)?;
+    let stores = Stores::new(&config, trusts, Path::new(DIRECTORY), memory_limit)?;
     let used: BTreeSet<&str> = manifest.used();
     let mut collector = Collector::new(open, directory.as_ref().map(AsFd::as_fd), hidden(&config));
     let (mut members, mut sources) = (Vec::new(), Vec::new());
@@ -79,6 +80,29 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
     Ok((application, sources))
 }
 
+/// Whom components trust, as far as the configuration says so.
+fn trusts(config: &RuntimeConfig, open: Open) -> Result<Trusts, SpinError> {
+    let mut trusts = Trusts::default();
+    for (at, tls) in config.client_tls.iter().enumerate() {
+        let trust = match &tls.roots {
+            None => Ok(Trust::default()),
+            Some(path) => {
+                let path = Path::new(DIRECTORY).join(path);
+                let bytes = bytes(open, &path).map_err(|error| error.to_string());
+                let trust = bytes.and_then(|bytes| Trust::new(&bytes, tls.usual));
+                trust.map_err(|reason| format!("{}: {reason}", path.display()))
+            }
+        };
+        let wrong = |reason| RuntimeConfigError::Value {
+            key: format!("client_tls[{at}].ca_roots_file"),
+            reason,
+        };
+        let trust = trust.map_err(|reason| SpinError::RuntimeConfig(wrong(reason)))?;
+        trusts.add(&tls.components, &tls.hosts, trust);
+    }
+    Ok(trusts)
+}
+
 /// What of the container's files no component sees: the configuration, which may have passwords in it, and the stores
 /// and databases of all, with the files that SQLite keeps beside them.
 fn hidden(config: &RuntimeConfig) -> Vec<PathBuf> {
@@ -100,28 +124,34 @@ fn hidden(config: &RuntimeConfig) -> Vec<PathBuf> {
 /// The text of a file at the root; `None` where there is none.
 fn text(open: Open, path: &'static str) -> Result<Option<String>, SpinError> {
     let read = |source| SpinError::Read { path, source };
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match open(Path::new(path), flags) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(read(error.into())),
+    let bytes = match bytes(open, Path::new(path)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read(error)),
     };
-    if !is_file(&file).map_err(read)? {
-        return Err(read(io::Error::other("it is not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    let mut limited = File::from(file).take(manifest::MAX_SIZE + 1);
-    limited.read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > manifest::MAX_SIZE {
-        let limit = manifest::MAX_SIZE;
-        return Err(SpinError::TooLarge { path, limit });
-    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
         let line = before.map_or(0, |before| before.iter().filter(|byte| **byte == b'\n').count());
         read(io::Error::other(format!("line {} is not UTF-8", line + 1)))
     })?;
     Ok(Some(text))
+}
+
+/// The content of a file, which is refused where it is longer than a manifest may be.
+fn bytes(open: Open, path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+    if !is_file(&file)? {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = manifest::MAX_SIZE;
+    File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!(
+            "it has more than the {limit} bytes that are read"
+        )));
+    }
+    Ok(bytes)
 }
 
 fn is_file(file: &OwnedFd) -> io::Result<bool> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, TableLike};
 
+use super::allowed_hosts::Host;
 use super::host::{DATABASE_FILE, STATE, STORE_FILE};
 
 /// What the file asks for.
@@ -19,6 +20,18 @@ pub struct RuntimeConfig {
     pub max_instance_memory: Option<u64>,
     /// Connections of all components together.
     pub max_connections: Option<u32>,
+    pub client_tls: Vec<ClientTls>,
+}
+
+/// The roots by which some components believe some hosts who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    pub components: Vec<String>,
+    pub hosts: Vec<String>,
+    /// A file of certificates in PEM, relative to the application.
+    pub roots: Option<PathBuf>,
+    /// Whether Mozilla's are among them, which stand for those of a platform too.
+    pub usual: bool,
 }
 
 /// What a label of `key_value_stores` stands for.
@@ -52,7 +65,7 @@ pub enum RuntimeConfigError {
 const MAX_LABELS: usize = 256;
 
 /// Tables that Spin knows, and why they are refused.
-const UNSUPPORTED: [(&str, &str); 14] = [
+const UNSUPPORTED: [(&str, &str); 13] = [
     ("llm_compute", "there are no models here; remove it"),
     (
         "variables_provider",
@@ -66,7 +79,6 @@ const UNSUPPORTED: [(&str, &str); 14] = [
         "config_provider",
         "variables come from the container's environment alone; remove it",
     ),
-    ("client_tls", "client certificates are not supported; remove it"),
     ("outbound_http", "it is not supported; remove it"),
     (
         "outbound_redis",
@@ -140,6 +152,13 @@ impl RuntimeConfig {
                         config.sqlite_databases.insert(label, database);
                     }
                 }
+                "client_tls" => {
+                    for (at, table) in tables(key, item)?.into_iter().enumerate() {
+                        config
+                            .client_tls
+                            .push(client_tls(&format!("{key}[{at}]"), table)?);
+                    }
+                }
                 "log_dir" if item.as_str() == Some("") => {}
                 _ => {
                     let known = UNSUPPORTED.iter().find(|(name, _)| *name == key);
@@ -193,6 +212,29 @@ fn labelled<'a>(key: &str, item: &'a Item) -> Result<Vec<(String, &'a dyn TableL
         .collect()
 }
 
+/// `[[KEY]]`, or the same as a list of tables in braces.
+fn tables<'a>(key: &str, item: &'a Item) -> Result<Vec<&'a dyn TableLike>, RuntimeConfigError> {
+    let within = item.as_array().map(|list| {
+        let tables = list.iter().map(|value| value.as_inline_table());
+        tables
+            .map(|table| table.map(|table| table as &dyn TableLike))
+            .collect()
+    });
+    let several = item.as_array_of_tables();
+    let several = several.map(|tables| tables.iter().map(|table| Some(table as &dyn TableLike)).collect());
+    let found: Option<Vec<_>> = several
+        .or(within)
+        .and_then(|found: Vec<Option<_>>| found.into_iter().collect());
+    let found = found.ok_or_else(|| wrong(key, "must be tables, as [[client_tls]]"))?;
+    match found.len() {
+        0..=MAX_LABELS => Ok(found),
+        more => Err(wrong(
+            key,
+            format!("there are {more}, and at most {MAX_LABELS} are kept"),
+        )),
+    }
+}
+
 fn text_of(key: &str, item: &Item) -> Result<String, RuntimeConfigError> {
     let text = item.as_str().map(str::to_owned);
     text.ok_or_else(|| wrong(key, format!("must be a string, not {}", item.type_name())))
@@ -226,6 +268,31 @@ impl Fields<'_> {
             Some(path) if path.is_empty() => Err(wrong(&format!("{}.path", self.key), "is empty")),
             path => Ok(path.map(PathBuf::from)),
         }
+    }
+
+    /// A list of texts, of which there must be some.
+    fn texts(&self, field: &str) -> Result<Vec<String>, RuntimeConfigError> {
+        let key = format!("{}.{field}", self.key);
+        let list = self.table.get(field).and_then(Item::as_array);
+        let texts: Option<Vec<String>> = list.and_then(|list| {
+            let texts = list.iter().map(|value| value.as_str().map(str::to_owned));
+            texts.collect()
+        });
+        match texts {
+            Some(texts) if !texts.is_empty() => Ok(texts),
+            _ => Err(wrong(&key, "must be a list of strings that is not empty")),
+        }
+    }
+
+    fn boolean(&self, field: &str) -> Result<Option<bool>, RuntimeConfigError> {
+        let Some(item) = self.table.get(field) else {
+            return Ok(None);
+        };
+        let wrong = || {
+            let reason = format!("must be true or false, not {}", item.type_name());
+            wrong(&format!("{}.{field}", self.key), reason)
+        };
+        item.as_bool().map(Some).ok_or_else(wrong)
     }
 
     fn only(&self, fields: &[&str]) -> Result<(), RuntimeConfigError> {
@@ -265,16 +332,9 @@ fn sqlite_database(key: &str, table: &dyn TableLike) -> Result<SqliteDatabase, R
     match fields.required("type")?.as_str() {
         "spin" => {
             fields.only(&["path", "allow_attach_file"])?;
-            match table.get("allow_attach_file").map(|item| (item, item.as_bool())) {
-                None | Some((_, Some(false))) => {}
-                Some((_, Some(true))) => {
-                    let reason = "a database cannot attach files here; remove it";
-                    return Err(wrong(&format!("{key}.allow_attach_file"), reason));
-                }
-                Some((item, None)) => {
-                    let reason = format!("must be true or false, not {}", item.type_name());
-                    return Err(wrong(&format!("{key}.allow_attach_file"), reason));
-                }
+            if fields.boolean("allow_attach_file")? == Some(true) {
+                let reason = "a database cannot attach files here; remove it";
+                return Err(wrong(&format!("{key}.allow_attach_file"), reason));
             }
             Ok(SqliteDatabase { path: fields.path()? })
         }
@@ -285,131 +345,37 @@ fn sqlite_database(key: &str, table: &dyn TableLike) -> Result<SqliteDatabase, R
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stores_and_databases_are_read() {
-        let config = RuntimeConfig::parse(
-            r#"
-            state_dir = "state"
-            max_instance_memory = 1048576
-            outbound_networking = { max_total_connections = 7 }
-            [key_value_store.default]
-            type = "spin"
-            path = "kv.db"
-            [key_value_store.cache]
-            type = "redis"
-            url = "redis://cache:6379"
-            [key_value_store.memory]
-            type = "spin"
-            [sqlite_database.default]
-            type = "spin"
-            path = "/data/db.db"
-            allow_attach_file = false
-            "#,
-        )
-        .expect("good");
-        assert_eq!(config.state_dir, Some("state".into()));
-        assert_eq!(
-            (config.max_instance_memory, config.max_connections),
-            (Some(1 << 20), Some(7))
-        );
-        let path = |path: &str| KeyValueStore::Sqlite {
-            path: Some(path.into()),
-        };
-        assert_eq!(config.key_value_stores["default"], path("kv.db"));
-        assert_eq!(
-            config.key_value_stores["memory"],
-            KeyValueStore::Sqlite { path: None }
-        );
-        let url = "redis://cache:6379".to_owned();
-        assert_eq!(config.key_value_stores["cache"], KeyValueStore::Redis { url });
-        assert_eq!(
-            config.sqlite_databases["default"].path,
-            Some("/data/db.db".into())
-        );
-        assert_eq!(RuntimeConfig::parse("").expect("empty"), RuntimeConfig::default());
-        assert_eq!(
-            RuntimeConfig::parse("log_dir = \"\"").expect("none"),
-            RuntimeConfig::default()
-        );
-    }
-
-    #[test]
-    fn there_are_only_so_many_stores() {
-        let of = |count| {
-            let store = |at| format!("[key_value_store.a{at}]\ntype = \"spin\"\n");
-            RuntimeConfig::parse(&(0..count).map(store).collect::<String>())
-        };
-        assert_eq!(of(MAX_LABELS).expect("good").key_value_stores.len(), 256);
-        let error = of(MAX_LABELS + 1).expect_err("too many").to_string();
-        assert_eq!(error, "key_value_store: there are 257, and at most 256 are kept");
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (text, expected) in [
-            ("a = ", "is not TOML: line 1: "),
-            ("x = 1", "x: there is no such key"),
-            (
-                "log_dir = \"logs\"",
-                "log_dir: what components write goes to the container's output; remove it",
-            ),
-            (
-                "[llm_compute]\ntype = \"spin\"",
-                "llm_compute: there are no models here; remove it",
-            ),
-            ("state_dir = 1", "state_dir: must be a string, not integer"),
-            (
-                "max_instance_memory = -1",
-                "max_instance_memory: must be a number that is not negative",
-            ),
-            (
-                "max_instance_memory = 0",
-                "max_instance_memory: must be a number of bytes that is not 0",
-            ),
-            (
-                "key_value_store = 1",
-                "key_value_store: must be a table, not integer",
-            ),
-            (
-                "[key_value_store]\na = 1",
-                "key_value_store.a: must be a table, not integer",
-            ),
-            ("[key_value_store.a]", "key_value_store.a: lacks `type`"),
-            (
-                "[key_value_store.a]\ntype = \"azure_cosmos\"",
-                "key_value_store.a.type: stores of type `azure_cosmos` are not supported; only `spin` and `redis` are",
-            ),
-            (
-                "[key_value_store.a]\ntype = \"redis\"",
-                "key_value_store.a: lacks `url`",
-            ),
-            (
-                "[key_value_store.a]\ntype = \"spin\"\nurl = \"x\"",
-                "key_value_store.a.url: there is no such key",
-            ),
-            (
-                "[key_value_store.a]\ntype = \"spin\"\npath = \"\"",
-                "key_value_store.a.path: is empty",
-            ),
-            (
-                "[sqlite_database.a]\ntype = \"libsql\"",
-                "sqlite_database.a.type: databases of type `libsql` are not supported; only `spin` is",
-            ),
-            (
-                "[sqlite_database.a]\ntype = \"spin\"\nallow_attach_file = true",
-                "sqlite_database.a.allow_attach_file: a database cannot attach files here; remove it",
-            ),
-            (
-                "[outbound_networking]\nblock_networks = [\"private\"]",
-                "outbound_networking.block_networks: it is not supported; only max_total_connections is",
-            ),
-        ] {
-            let error = RuntimeConfig::parse(text).expect_err(text).to_string();
-            assert!(error.starts_with(expected), "{text}: {error}");
+fn client_tls(key: &str, table: &dyn TableLike) -> Result<ClientTls, RuntimeConfigError> {
+    let fields = Fields { key, table };
+    for field in ["client_cert_file", "client_private_key_file"] {
+        if table.contains_key(field) {
+            let reason = "client certificates are not supported; remove it";
+            return Err(wrong(&format!("{key}.{field}"), reason));
         }
     }
+    let (platform, usual, roots) = ("ca_use_platform_roots", "ca_use_webpki_roots", "ca_roots_file");
+    fields.only(&["component_ids", "hosts", platform, usual, roots])?;
+    let hosts = fields.texts("hosts")?;
+    if let Some(other) = hosts.iter().find(|host| Host::parse(host).is_none()) {
+        let reason = format!("{other:?} is neither a name nor an address; it has no port here");
+        return Err(wrong(&format!("{key}.hosts"), reason));
+    }
+    let roots = fields.optional(roots)?.map(PathBuf::from);
+    // As with Spin, those of the file alone where nothing else is said.
+    let usual = match (fields.boolean(platform)?, fields.boolean(usual)?) {
+        (None, None) => roots.is_none(),
+        (platform, usual) => platform == Some(true) || usual == Some(true),
+    };
+    if roots.is_none() && !usual {
+        return Err(wrong(key, "leaves no roots, so no server would be believed"));
+    }
+    Ok(ClientTls {
+        components: fields.texts("component_ids")?,
+        hosts,
+        roots,
+        usual,
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ mod rdbms;
 pub mod redis;
 mod sqlite;
 mod stream;
+mod tls;
 mod variables;
 mod workers;
 
@@ -49,7 +50,8 @@ pub use self::bindings::fermyon::spin::http_types;
 pub use self::bounds::{Hold, Share, TooMany};
 pub use self::http::{Fetch, FetchError, Fetching};
 pub use self::link::{Interface, find, interfaces, unsupported};
-pub use self::network::{Unreachable, connect};
+pub use self::network::Unreachable;
+pub use self::tls::{Stream, Trust, Trusts};
 
 /// The label of the store and the database that there always are.
 const DEFAULT: &str = "default";
@@ -79,6 +81,7 @@ pub struct Stores {
     databases: BTreeMap<String, Place>,
     workers: Arc<Workers>,
     bounds: Bounds,
+    trusts: Trusts,
 }
 
 impl std::fmt::Debug for Stores {
@@ -110,7 +113,12 @@ pub enum StoresError {
 impl Stores {
     /// Opens nothing yet. `directory` is the application's, which relative paths begin at; `memory` is in bytes,
     /// what the container may use.
-    pub fn new(config: &RuntimeConfig, directory: &Path, memory: Option<u64>) -> Result<Self, StoresError> {
+    pub fn new(
+        config: &RuntimeConfig,
+        trusts: Trusts,
+        directory: &Path,
+        memory: Option<u64>,
+    ) -> Result<Self, StoresError> {
         let state = directory.join(config.state());
         let bounds = Bounds::new(memory, config.max_connections);
         let workers = Arc::new(Workers::new(STATEMENTS));
@@ -122,7 +130,7 @@ impl Stores {
             let backend = match store {
                 KeyValueStore::Sqlite { path } => store_of(path.as_deref()),
                 KeyValueStore::Redis { url } => {
-                    Backend::redis(url, &bounds).map_err(|reason| StoresError::RedisUrl {
+                    Backend::redis(url, &trusts, &bounds).map_err(|reason| StoresError::RedisUrl {
                         label: label.clone(),
                         reason,
                     })?
@@ -145,7 +153,18 @@ impl Stores {
             databases,
             workers,
             bounds,
+            trusts,
         })
+    }
+
+    /// Whom a component trusts to be this host.
+    pub fn trust(&self, component: &str, host: &str) -> Trust {
+        self.trusts.of(component, host)
+    }
+
+    /// The same where it is not the usual.
+    pub fn own_trust(&self, component: &str, host: &str) -> Option<Trust> {
+        self.trusts.named(component, host).cloned()
     }
 
     /// Bytes that the host may hold for one call.
@@ -245,6 +264,8 @@ impl HasData for Spin {
 }
 
 #[cfg(test)]
-mod servers;
+pub mod authority;
+#[cfg(test)]
+pub mod servers;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::authority::Authority;
+
 /// How long a server may take to start, on a machine with much to do.
 const START: Duration = Duration::from_secs(120);
 /// PostgreSQL does not run as root.
@@ -93,19 +95,26 @@ fn succeed(command: &mut Command) {
 }
 
 pub fn redis() -> Option<Server> {
+    redis_with(None)
+}
+
+/// With TLS alone, where there is an authority.
+pub fn redis_with(authority: Option<&Authority>) -> Option<Server> {
     let program = program(&["redis-server"])?;
     let (port, directory) = (free_port(), directory());
     let mut command = Command::new(program);
-    command.args([
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--requirepass",
-        "secret",
-        "--port",
-    ]);
-    command.arg(port.to_string()).arg("--dir").arg(directory.path());
+    command.args(["--bind", "127.0.0.1", "--save", "", "--requirepass", "secret"]);
+    let option = match authority {
+        None => "--port",
+        Some(authority) => {
+            let [certificate, key] = authority.files();
+            command.args(["--port", "0", "--tls-auth-clients", "no", "--tls-cert-file"]);
+            command.arg(certificate).arg("--tls-key-file").arg(key);
+            "--tls-port"
+        }
+    };
+    command.arg(option).arg(port.to_string());
+    command.arg("--dir").arg(directory.path());
     Some(start(
         &mut command,
         port,
@@ -116,6 +125,11 @@ pub fn redis() -> Option<Server> {
 
 /// With the user `wrun` and the password `secret`.
 pub fn postgres() -> Option<Server> {
+    postgres_with(None)
+}
+
+/// With TLS alone, where there is an authority.
+pub fn postgres_with(authority: Option<&Authority>) -> Option<Server> {
     let (init, program) = (program(&["initdb"])?, program(&["postgres"])?);
     let (port, directory) = (free_port(), directory());
     let path = directory.path();
@@ -130,8 +144,10 @@ pub fn postgres() -> Option<Server> {
         command.current_dir("/").env("LC_ALL", "C");
         command
     };
+    let secure = authority.map(|authority| authority.copies(path));
     if nix::unistd::geteuid().is_root() {
-        for path in [path, &password] {
+        let secure = secure.iter().flatten().map(PathBuf::as_path);
+        for path in [path, &password].into_iter().chain(secure) {
             std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("given away");
         }
     }
@@ -148,6 +164,13 @@ pub fn postgres() -> Option<Server> {
     .arg(&data);
     succeed(init.arg("--pwfile").arg(&password));
     let mut command = as_nobody(&program);
+    if let Some([certificate, key]) = &secure {
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all all scram-sha-256\n").expect("written");
+        for (name, value) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+            command.arg("-c").arg(format!("{name}={}", value.display()));
+        }
+        command.args(["-c", "ssl=on"]);
+    }
     command.args([
         "-F",
         "-c",
@@ -170,6 +193,11 @@ pub fn postgres() -> Option<Server> {
 
 /// With the user root, who needs no password.
 pub fn mysql() -> Option<Server> {
+    mysql_with(None)
+}
+
+/// With TLS alone, where there is an authority.
+pub fn mysql_with(authority: Option<&Authority>) -> Option<Server> {
     let init = program(&["mariadb-install-db"])?;
     let program = program(&["mariadbd"])?;
     let (port, directory) = (free_port(), directory());
@@ -194,6 +222,13 @@ pub fn mysql() -> Option<Server> {
         "--innodb-flush-log-at-trx-commit=0",
         user,
     ]);
+    if let Some(authority) = authority {
+        let [certificate, key] = authority.files();
+        command
+            .arg(format!("--ssl-cert={}", certificate.display()))
+            .arg(format!("--ssl-key={}", key.display()))
+            .arg("--require-secure-transport=ON");
+    }
     command
         .arg(format!("--datadir={}", data.display()))
         .arg(format!("--port={port}"));
@@ -203,15 +238,37 @@ pub fn mysql() -> Option<Server> {
 }
 
 pub fn mqtt() -> Option<Server> {
+    mqtt_with(None)
+}
+
+/// With TLS alone, where there is an authority.
+pub fn mqtt_with(authority: Option<&Authority>) -> Option<Server> {
     let program = program(&["mosquitto"])?;
     let (port, directory) = (free_port(), directory());
     let configuration = directory.path().join("configuration");
-    std::fs::write(
-        &configuration,
-        format!("listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"),
-    )
-    .expect("written");
+    let secure = authority.map(|authority| {
+        let [certificate, key] = authority.files();
+        format!("certfile {}\nkeyfile {}\n", certificate.display(), key.display())
+    });
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n{}",
+        secure.unwrap_or_default()
+    );
+    std::fs::write(&configuration, text).expect("written");
     let mut command = Command::new(program);
     command.arg("-c").arg(&configuration);
     Some(start(&mut command, port, directory, "running"))
+}
+
+/// Answers every request with a page about the connection.
+pub fn https(authority: &Authority) -> Option<Server> {
+    let program = program(&["openssl"])?;
+    let (port, directory) = (free_port(), directory());
+    let [certificate, key] = authority.files();
+    let mut command = Command::new(program);
+    command
+        .args(["s_server", "-www", "-accept"])
+        .arg(format!("127.0.0.1:{port}"));
+    command.arg("-cert").arg(certificate).arg("-key").arg(key);
+    Some(start(&mut command, port, directory, "ACCEPT"))
 }

@@ -4,7 +4,20 @@ use super::*;
 
 pub fn stores(config: &str, directory: &Path) -> Arc<Stores> {
     let config = RuntimeConfig::parse(config).expect("a configuration");
-    Arc::new(Stores::new(&config, directory, None).expect("stores"))
+    Arc::new(Stores::new(&config, Trusts::default(), directory, None).expect("stores"))
+}
+
+/// Those of an application whose component trusts this authority to be these hosts.
+pub fn trusting(root: &str, hosts: &[&str]) -> Arc<Stores> {
+    let mut trusts = Trusts::default();
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    trusts.add(
+        &["c".to_owned()],
+        &hosts,
+        Trust::new(root.as_bytes(), false).expect("a root"),
+    );
+    let config = RuntimeConfig::default();
+    Arc::new(Stores::new(&config, trusts, Path::new("/nonexistent"), None).expect("stores"))
 }
 
 /// A component that may use every store, database and host that a test names.
@@ -53,16 +66,19 @@ fn labels_without_a_store_are_named() {
 #[test]
 fn addresses_of_redis_are_checked_at_once() {
     for (url, reason) in [
-        ("rediss://a", "TLS is not supported; use redis://"),
-        ("http://a", "must begin with redis://"),
+        (
+            "rediss://a#insecure",
+            "must not end with #insecure: who a server is, is always looked at",
+        ),
+        ("http://a", "must begin with redis:// or rediss://"),
         ("cache:6379", "must be redis://HOST:PORT"),
         ("redis://", "is not redis://HOST:PORT/DATABASE"),
         ("redis://a/x", "is not redis://HOST:PORT/DATABASE"),
-        ("unix:///run/redis", "must begin with redis://"),
+        ("unix:///run/redis", "must begin with redis:// or rediss://"),
     ] {
         let config = format!("[key_value_store.a]\ntype = \"redis\"\nurl = \"{url}\"");
         let config = RuntimeConfig::parse(&config).expect("a configuration");
-        let error = Stores::new(&config, Path::new("/"), None)
+        let error = Stores::new(&config, Trusts::default(), Path::new("/"), None)
             .expect_err(url)
             .to_string();
         assert_eq!(

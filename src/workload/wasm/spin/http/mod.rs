@@ -18,6 +18,7 @@ mod inner;
 mod outbound;
 mod printed;
 pub mod router;
+mod trusted;
 mod wagi;
 mod whole;
 

@@ -15,8 +15,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::super::MANIFEST;
 use super::super::allowed_hosts::{INTERNAL, usual_port};
-use super::super::host::{Fetch, FetchError, Fetching, Grants, Hold, Share, TooMany};
-use super::{App, Link, empty};
+use super::super::host::{Fetch, FetchError, Fetching, Grants, Hold, Share, Stores, TooMany, Trust};
+use super::{App, Link, empty, trusted};
 use crate::workload::wasm::kinds::shape::printable;
 use crate::workload::wasm::kinds::wasi::{Drained, Outbound, Sent, send};
 
@@ -31,6 +31,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Knows where the requests of one component may go.
 pub struct HttpOut {
     grants: Arc<Grants>,
+    stores: Arc<Stores>,
     link: Link,
 }
 
@@ -51,9 +52,10 @@ enum Way {
 }
 
 impl HttpOut {
-    pub fn new(grants: &Arc<Grants>, link: Link) -> Self {
+    pub fn new(grants: &Arc<Grants>, stores: &Arc<Stores>, link: Link) -> Self {
         Self {
             grants: Arc::clone(grants),
+            stores: Arc::clone(stores),
             link,
         }
     }
@@ -82,6 +84,13 @@ impl HttpOut {
         let scheme = uri.scheme_str()?;
         let port = uri.port_u16().or_else(|| usual_port(scheme))?;
         allowed.allows(scheme, &host, port).then_some(Way::Outside)
+    }
+
+    /// The roots that the server of a request is to be seen by, where they are not the usual.
+    fn trust(&self, uri: &Uri) -> Option<Trust> {
+        let secure = uri.scheme() == Some(&Scheme::HTTPS);
+        let host = uri.host().filter(|_| secure)?;
+        self.stores.own_trust(&self.grants.component, host)
     }
 
     fn report(&self, uri: &Uri) {
@@ -160,9 +169,13 @@ impl Outbound for Requests {
         };
         if way == Way::Outside {
             let permit = self.share.connection();
+            let trust = self.out.trust(request.uri());
             return Box::new(async move {
                 let permit = permit.await.map_err(|TooMany| Error::ConnectionLimitReached)?;
-                let (response, connection) = send(request, options).await?;
+                let (response, connection) = match trust {
+                    Some(trust) => trusted::send(request, options, trust).await?,
+                    None => send(request, options).await?,
+                };
                 let connection = async move {
                     let outcome = Pin::from(connection).await;
                     drop(permit);
@@ -195,7 +208,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::super::allowed_hosts::AllowedHosts;
-    use super::super::super::host::{SpinCtx, Stores};
+    use super::super::super::host::{SpinCtx, Trusts};
     use super::super::super::runtime_config::RuntimeConfig;
     use super::*;
 
@@ -204,7 +217,13 @@ mod tests {
             allowed_hosts: AllowedHosts::parse(&[allowed]).expect("an entry"),
             ..Grants::default()
         };
-        Arc::new(HttpOut::new(&Arc::new(grants), Link::default()))
+        let (config, trusts) = (RuntimeConfig::default(), Trusts::default());
+        let stores = Stores::new(&config, trusts, Path::new("/none"), None).expect("stores");
+        Arc::new(HttpOut::new(
+            &Arc::new(grants),
+            &Arc::new(stores),
+            Link::default(),
+        ))
     }
 
     fn request(uri: &str) -> Request<WasiBody> {
@@ -240,7 +259,8 @@ mod tests {
             max_connections: Some(1),
             ..RuntimeConfig::default()
         };
-        let stores = Arc::new(Stores::new(&config, Path::new("/none"), None).expect("stores"));
+        let stores =
+            Arc::new(Stores::new(&config, Trusts::default(), Path::new("/none"), None).expect("stores"));
         let out = out("*://*:*");
         let spin = SpinCtx::new(Arc::clone(&out.grants), Arc::clone(&stores));
         let requests = out.of_instance(spin.share());
@@ -263,7 +283,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_generation_is_told_where_it_may_not() {
-        let stores = Stores::new(&RuntimeConfig::default(), Path::new("/none"), None).expect("stores");
+        let stores = Stores::new(
+            &RuntimeConfig::default(),
+            Trusts::default(),
+            Path::new("/none"),
+            None,
+        )
+        .expect("stores");
         let out = out("http://one.test");
         let spin = SpinCtx::new(Arc::clone(&out.grants), Arc::new(stores));
         let requests = out.of_instance(spin.share());

@@ -5,11 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::reply::{self, Reply};
-use crate::workload::wasm::spin::host::connect;
 use crate::workload::wasm::spin::host::redis::Server;
+use crate::workload::wasm::spin::host::{Stream, Trust};
 
 /// How long a server may take to let us in.
 const GREETING: Duration = Duration::from_secs(10);
@@ -31,25 +32,24 @@ pub struct Message {
 }
 
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// What has come, of which so many bytes are used already.
     read: Vec<u8>,
     used: usize,
 }
 
 impl Connection {
-    pub async fn open(server: &Server, channels: Vec<&str>) -> Result<Self, String> {
-        let (host, port) = server.address();
-        let stream = connect(host, port).await?;
+    pub async fn open(server: &Server, trust: &Trust, channels: Vec<&str>) -> Result<Self, String> {
+        let stream = server.reach().await?;
         keep_alive(&stream).map_err(|error| error.to_string())?;
         let mut connection = Self {
-            stream,
+            stream: server.secured(stream, trust).await?,
             read: Vec::new(),
             used: 0,
         };
         let greeting = connection.greet(server, channels);
         let greeted = tokio::time::timeout(GREETING, greeting).await;
-        let failed = |reason: String| format!("redis://{}: {reason}", server.name());
+        let failed = |reason: String| format!("{}: {reason}", server.name());
         greeted
             .map_err(|_| failed("the server does not answer".to_owned()))?
             .map_err(failed)?;
@@ -111,12 +111,10 @@ impl Connection {
                 // A large message must not be paid for by all that come after.
                 self.read.shrink_to(CHUNK);
             }
-            self.stream.readable().await.map_err(|error| error.to_string())?;
             self.read.reserve(CHUNK);
-            match self.stream.try_read_buf(&mut self.read) {
+            match self.stream.read_buf(&mut self.read).await {
                 Ok(0) => return Err("the server has closed it".to_owned()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.to_string()),
             }
         }
@@ -124,16 +122,9 @@ impl Connection {
 
     async fn write(&mut self, command: &[&str]) -> Result<(), String> {
         let bytes = reply::command(command);
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            self.stream.writable().await.map_err(|error| error.to_string())?;
-            match self.stream.try_write(rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        Ok(())
+        let written = self.stream.write_all(&bytes).await;
+        written.map_err(|error| error.to_string())?;
+        self.stream.flush().await.map_err(|error| error.to_string())
     }
 }
 
@@ -205,7 +196,7 @@ mod tests {
             while began.elapsed() < Duration::from_secs(10) && stream.write_all(&words).is_ok() {}
         });
         let mut connection = Connection {
-            stream: TcpStream::connect(address).await.expect("a server"),
+            stream: Box::new(TcpStream::connect(address).await.expect("a server")),
             read: Vec::new(),
             used: 0,
         };

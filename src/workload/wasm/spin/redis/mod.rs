@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use wasmtime::component::{Component, ComponentExportIndex, Type};
 
 use self::connection::{Connection, Message};
+use super::host::Trust;
 use super::host::redis::{HandlerErrorV1, HandlerErrorV3, Server};
 use super::seed::Ready;
 use crate::workload::wasm::kinds::http::{Slots, report, stopped};
@@ -111,6 +112,8 @@ struct Listener {
 /// All channels of one server.
 pub struct Subscriber {
     server: Server,
+    /// Of the first component that listens there.
+    trust: Trust,
     /// By channel.
     listeners: BTreeMap<String, Vec<Arc<Listener>>>,
     slots: Arc<Slots>,
@@ -130,11 +133,14 @@ impl Subscriber {
         let subscriber = |address: &str| {
             let server = Server::parse(address).map_err(|reason| wasmtime::format_err!("{reason}"))?;
             let mut listeners: BTreeMap<String, Vec<Arc<Listener>>> = BTreeMap::new();
+            let mut trust = None;
             for subscription in subscriptions.iter().filter(|it| it.address == address) {
                 let component = components.get(&subscription.component);
                 let component = component.ok_or_else(|| {
                     wasmtime::format_err!("component `{}` is not loaded", subscription.component)
                 })?;
+                let seed = &component.seed;
+                trust.get_or_insert_with(|| seed.stores.trust(component.id(), server.host()));
                 let generation = component.part.redis().unwrap_or(Generation::V1);
                 let listener = Listener {
                     function: find(component.linked.component(), generation)?,
@@ -146,6 +152,7 @@ impl Subscriber {
             }
             Ok(Self {
                 server,
+                trust: trust.unwrap_or_default(),
                 listeners,
                 slots: Arc::clone(slots),
                 most,
@@ -180,18 +187,18 @@ impl Subscriber {
             };
             drop(connection);
             let (server, reason) = (printable(&self.server.name()), printable(&reason));
-            say(&format!("the connection to redis://{server} is lost: {reason}"));
+            say(&format!("the connection to {server} is lost: {reason}"));
             connection = match until(stop.as_mut(), self.subscribe_again()).await {
                 None => return Ok(()),
                 Some(connection) => connection,
             };
-            say(&format!("the connection to redis://{server} is there again"));
+            say(&format!("the connection to {server} is there again"));
         }
     }
 
     async fn subscribe(&self) -> Result<Connection, String> {
         let channels = self.listeners.keys().map(String::as_str).collect();
-        Connection::open(&self.server, channels).await
+        Connection::open(&self.server, &self.trust, channels).await
     }
 
     async fn subscribe_again(&self) -> Connection {

@@ -16,7 +16,7 @@ use super::apart::apart;
 use super::bounds::{Bounds, Permit, Share, TooMany};
 use super::given::texts;
 use super::sqlite::Place;
-use super::{Grants, Stores};
+use super::{Grants, Stores, Trusts};
 
 /// Bytes of a key.
 const LONGEST_KEY: usize = 64 << 10;
@@ -52,8 +52,12 @@ impl Backend {
 
     /// # Errors
     /// The URL is not one of a Redis server that can be reached.
-    pub fn redis(url: &str, bounds: &Bounds) -> std::result::Result<Self, &'static str> {
-        Ok(Self::Redis(Arc::new(RedisStore::new(url, bounds.clone())?)))
+    pub fn redis(url: &str, trusts: &Trusts, bounds: &Bounds) -> std::result::Result<Self, &'static str> {
+        Ok(Self::Redis(Arc::new(RedisStore::new(
+            url,
+            trusts,
+            bounds.clone(),
+        )?)))
     }
 }
 

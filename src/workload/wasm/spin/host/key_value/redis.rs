@@ -11,6 +11,7 @@ use super::{Error, Result, Seen, seen};
 use crate::workload::wasm::spin::host::bounds::{Bounds, Share};
 use crate::workload::wasm::spin::host::capped::Allowance;
 use crate::workload::wasm::spin::host::redis::{Driver, Server, text};
+use crate::workload::wasm::spin::host::{Trust, Trusts};
 
 /// Keys that the server is asked for at once.
 const KEYS_AT_ONCE: usize = 1000;
@@ -21,6 +22,7 @@ const SWAPS: usize = 4;
 /// A server, with one connection that all instances share.
 pub struct RedisStore {
     server: Server,
+    trust: Trust,
     /// Made when it is first needed, and again after it failed.
     connection: Mutex<Shared>,
     allowance: Allowance,
@@ -37,9 +39,11 @@ struct Shared {
 }
 
 impl RedisStore {
-    pub fn new(url: &str, bounds: Bounds) -> std::result::Result<Self, &'static str> {
+    pub fn new(url: &str, trusts: &Trusts, bounds: Bounds) -> std::result::Result<Self, &'static str> {
+        let server = Server::parse(url)?;
         Ok(Self {
-            server: Server::parse(url)?,
+            trust: trusts.of_any(server.host()),
+            server,
             connection: Mutex::default(),
             allowance: Allowance::new(&bounds),
             swaps: Semaphore::new(SWAPS),
@@ -54,7 +58,7 @@ impl RedisStore {
         if let Some((connection, _)) = &shared.made {
             return Ok((connection.clone(), shared.number));
         }
-        let made = self.server.connect(self.allowance.clone()).await;
+        let made = self.server.connect(&self.trust, self.allowance.clone()).await;
         let made = made.map_err(Error::Other)?;
         shared.number += 1;
         Ok((shared.made.insert(made).0.clone(), shared.number))
@@ -142,7 +146,11 @@ impl RedisStore {
         let _turn = self.swaps.acquire().await.map_err(closed)?;
         let _permit = self.share.connection().await?;
         let allowance = Allowance::new(&self.bounds);
-        let (mut connection, _driver) = self.server.connect(allowance).await.map_err(Error::Other)?;
+        let (mut connection, _driver) = self
+            .server
+            .connect(&self.trust, allowance)
+            .await
+            .map_err(Error::Other)?;
         let other = |error: RedisError| Error::Other(text(&error));
         let () = cmd("WATCH")
             .arg(&key)
@@ -173,7 +181,7 @@ mod tests {
     async fn a_late_failure_leaves_the_next_connection_alone() {
         let Some(server) = servers::redis() else { return };
         let url = format!("redis://:secret@127.0.0.1:{}", server.port);
-        let store = RedisStore::new(&url, Bounds::new(None, None)).expect("an address");
+        let store = RedisStore::new(&url, &Trusts::default(), Bounds::new(None, None)).expect("an address");
         let (_, first) = store.connection().await.expect("a connection");
         let broken = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
         store.failed(&broken(), first).await;
@@ -188,7 +196,8 @@ mod tests {
     /// Nobody listens there, which whoever does not wait for their turn is told at once.
     #[tokio::test]
     async fn a_swap_waits_for_a_place_for_its_connection() {
-        let store = RedisStore::new("redis://127.0.0.1:1", Bounds::new(None, None)).expect("an address");
+        let store = RedisStore::new("redis://127.0.0.1:1", &Trusts::default(), Bounds::new(None, None));
+        let store = store.expect("an address");
         let swap = || store.swap("k".to_owned(), None, Vec::new());
         swap().await.expect_err("nobody listens");
         let others = u32::try_from(SWAPS).expect("a few");

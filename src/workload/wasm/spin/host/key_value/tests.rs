@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::workload::wasm::spin::host::Trust;
 use crate::workload::wasm::spin::host::servers;
 use crate::workload::wasm::spin::host::tests::{granted, stores};
 
@@ -158,7 +159,7 @@ async fn keys_and_values_have_their_limits() {
     let config = crate::workload::wasm::spin::runtime_config::RuntimeConfig::default();
     let directory = tempfile::tempdir().expect("a directory");
     // As little as there is: 1 MiB for a call.
-    let stores = Stores::new(&config, directory.path(), Some(1)).expect("stores");
+    let stores = Stores::new(&config, Trusts::default(), directory.path(), Some(1)).expect("stores");
     let store = opened("default", &stores);
     store
         .set("k".repeat(LONGEST_KEY), vec![0; 1000])
@@ -266,7 +267,10 @@ async fn a_connection_that_broke_is_made_anew() {
     store.set(key(1), vec![1]).await.expect("set");
     let other = crate::workload::wasm::spin::host::redis::Server::parse(&address).expect("an address");
     let allowance = crate::workload::wasm::spin::host::capped::Allowance::new(&stores.bounds);
-    let (mut connection, _driver) = other.connect(allowance).await.expect("a connection");
+    let (mut connection, _driver) = other
+        .connect(&Trust::default(), allowance)
+        .await
+        .expect("a connection");
     let kill = ::redis::cmd("CLIENT")
         .arg("KILL")
         .arg("TYPE")

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS, TlsConfiguration, Transport,
+};
 use tokio::sync::Mutex;
 
 use super::bounds::{ANSWER_TIME, Bounds, CONNECT_TIME, Permit, Share};
@@ -17,6 +19,7 @@ use super::{Grants, Stores};
 /// Requests that may wait in a client: there is one at a time.
 const WAITING: usize = 4;
 const PORT: u16 = 1883;
+const SECURE_PORT: u16 = 8883;
 /// Bytes of a message that the broker may send us, which is none but answers.
 const LONGEST_ANSWER: usize = 64 << 10;
 
@@ -54,20 +57,23 @@ pub struct Opened {
 /// Where a broker is, and who we are to it.
 #[derive(Debug, PartialEq, Eq)]
 struct Broker {
+    /// Of the address, where it is one of TLS.
+    secure: Option<&'static str>,
     host: String,
     port: u16,
     /// Empty where the broker is to choose.
     client: String,
 }
 
-/// Reads `mqtt://HOST:PORT?client_id=ID`.
+/// Reads `mqtt://HOST:PORT?client_id=ID`; `mqtts` is the same with TLS.
 fn parse(address: &str) -> Result<Broker, Error> {
     let uri: Uri = address.parse().map_err(|_| Error::InvalidAddress)?;
-    match uri.scheme_str() {
-        Some("mqtt" | "tcp") => {}
-        Some("mqtts" | "ssl") => return Err(Error::Other("TLS is not supported; use mqtt://".to_owned())),
+    let secure = match uri.scheme_str() {
+        Some("mqtt" | "tcp") => None,
+        Some("mqtts") => Some("mqtts"),
+        Some("ssl") => Some("ssl"),
         _ => return Err(Error::InvalidAddress),
-    }
+    };
     let query = uri.query().unwrap_or_default().split('&');
     let client = query
         .filter_map(|parameter| parameter.strip_prefix("client_id="))
@@ -79,13 +85,15 @@ fn parse(address: &str) -> Result<Broker, Error> {
     {
         return Err(Error::InvalidAddress);
     }
+    let usual_port = if secure.is_some() { SECURE_PORT } else { PORT };
     Ok(Broker {
+        secure,
         host: uri
             .host()
             .filter(|host| !host.is_empty())
             .ok_or(Error::InvalidAddress)?
             .to_owned(),
-        port: uri.port_u16().unwrap_or(PORT),
+        port: uri.port_u16().unwrap_or(usual_port),
         client: client.to_owned(),
     })
 }
@@ -98,18 +106,31 @@ fn open(
     (grants, stores, share): (&Arc<Grants>, &Stores, &Share),
 ) -> impl Future<Output = Result<Connection, Error>> + Send + use<> {
     let broker = parse(address);
+    let trust = broker
+        .as_ref()
+        .map(|broker| stores.trust(&grants.component, &broker.host));
+    let trust = trust.unwrap_or_default();
     let (permit, grants) = (share.connection(), Arc::clone(grants));
     let bounds = stores.bounds.clone();
     async move {
-        let Broker { host, port, client } = broker?;
+        let Broker {
+            secure,
+            host,
+            port,
+            client,
+        } = broker?;
         grants
-            .check_host("mqtt", &host, port)
+            .check_host(secure.unwrap_or("mqtt"), &host, port)
             .map_err(|error| match error {
                 Unreachable::NotAllowed(_) => Error::ConnectionFailed(error.to_string()),
                 Unreachable::Failed(text) => Error::Other(text),
             })?;
         let permit = permit.await.map_err(|_| Error::TooManyConnections)?;
         let mut options = MqttOptions::new(client, host, port);
+        if secure.is_some() {
+            let tls = TlsConfiguration::Rustls(trust.config());
+            options.set_transport(Transport::tls_with_config(tls));
+        }
         if !user.is_empty() || !password.is_empty() {
             options.set_credentials(user, password);
         }

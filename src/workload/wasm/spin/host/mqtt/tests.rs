@@ -1,8 +1,9 @@
 //! The client on a real broker.
 
 use super::*;
+use crate::workload::wasm::spin::host::authority::Authority;
 use crate::workload::wasm::spin::host::servers;
-use crate::workload::wasm::spin::host::tests::{granted, stores};
+use crate::workload::wasm::spin::host::tests::{granted, stores, trusting};
 
 async fn opened(address: &str, hosts: &[&str]) -> Result<Connection, Error> {
     let stores = stores("", std::path::Path::new("/nonexistent"));
@@ -90,7 +91,8 @@ async fn addresses_lead_only_where_they_may() {
 #[test]
 fn addresses_are_read() {
     let broker = |host: &str, port, client: &str| {
-        Ok(Broker {
+        Ok::<_, Error>(Broker {
+            secure: None,
             host: host.to_owned(),
             port,
             client: client.to_owned(),
@@ -115,5 +117,44 @@ fn addresses_are_read() {
     ] {
         assert_eq!(parse(wrong), Err(Error::InvalidAddress), "{wrong}");
     }
-    assert!(matches!(parse("mqtts://broker"), Err(Error::Other(text)) if text.contains("TLS")));
+    for (scheme, address) in [("mqtts", "mqtts://broker"), ("ssl", "ssl://broker")] {
+        let secure = Broker {
+            secure: Some(scheme),
+            ..broker("broker", 8883, "").expect("a broker")
+        };
+        assert_eq!(parse(address), Ok(secure));
+    }
+}
+
+#[tokio::test]
+async fn with_tls_a_broker_is_who_it_is_to_be() {
+    let Some(authority) = Authority::new() else { return };
+    let Some(server) = servers::mqtt_with(Some(&authority)) else {
+        return;
+    };
+    for (host, trusted, told) in [
+        ("127.0.0.1", &["127.0.0.1"][..], None),
+        ("localhost", &["localhost"], Some("not valid for name")),
+        ("127.0.0.1", &["localhost"], Some("UnknownIssuer")),
+    ] {
+        let stores = trusting(&authority.root, trusted);
+        let address = format!("mqtts://{host}:{}?client_id=c", server.port);
+        let grants = granted(&[], &[&format!("mqtts://{host}:{}", server.port)]);
+        let context = (&grants, &*stores, &stores.bounds.share());
+        let connection = open(&address, Default::default(), 30, context).await;
+        let opened = connection.expect("it is made when a message is sent").opened;
+        let sent = opened
+            .publish("t".to_owned(), vec![7; 1000], Surety::AtLeastOnce)
+            .await;
+        match (sent, told) {
+            (Ok(()), None) => {}
+            (Err(Error::ConnectionFailed(text)), Some(told)) => assert!(text.contains(told), "{text}"),
+            (sent, _) => panic!("{host}: {sent:?}"),
+        }
+    }
+    let denied = opened("mqtts://127.0.0.1:1", &["mqtt://127.0.0.1:1"])
+        .await
+        .map(|_| ());
+    let text = "address mqtts://127.0.0.1:1 is not permitted".to_owned();
+    assert_eq!(denied, Err(Error::ConnectionFailed(text)));
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Params, from_value_opt};
+use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts, from_value_opt};
 use tokio::sync::Mutex;
 
 use super::bounds::{Bounds, CONNECT_TIME, Permit, Share};
 use super::rdbms::{Error, Kind, RowSet, Value};
+use super::tls::Trust;
 use super::{Grants, Stores};
 
 /// A connection that an instance has opened.
@@ -35,18 +36,32 @@ fn failed(text: impl Into<String>) -> Error {
 /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE`. Nothing in it leads anywhere but to that host: neither to a
 /// socket, which is the client's first choice on its own machine, nor to files.
 fn parse(address: &str) -> Result<Opts, Error> {
-    let (plain, tls) = without_tls(address);
-    if tls {
-        return Err(failed("ssl-mode: TLS is not supported"));
-    }
+    let (plain, asked) = without_tls(address);
     let opts = Opts::from_url(&plain).map_err(|error| failed(error.to_string()))?;
-    if opts.ssl_opts().is_some() {
-        return Err(failed("require_ssl: TLS is not supported"));
+    if let Some(tls) = opts.ssl_opts()
+        && (tls.accept_invalid_certs() || tls.skip_domain_validation() || tls.disable_built_in_roots())
+    {
+        return Err(failed(
+            "verify_ca, verify_identity, built_in_roots: who a server is, is always looked at",
+        ));
     }
+    let tls = asked || opts.ssl_opts().is_some();
     if opts.socket().is_some() {
         return Err(failed("socket: unix sockets are not supported"));
     }
-    Ok(OptsBuilder::from_opts(opts).prefer_socket(false).into())
+    let opts = OptsBuilder::from_opts(opts).prefer_socket(false);
+    Ok(opts.ssl_opts(tls.then(SslOpts::default)).into())
+}
+
+/// With these roots, where it is to be TLS.
+fn trusting(opts: Opts, trust: &Trust) -> Opts {
+    let own = trust.own().iter().map(|root| root.to_vec().into());
+    let tls = opts.ssl_opts().map(|_| {
+        SslOpts::default()
+            .with_root_certs(own.collect())
+            .with_disable_built_in_roots(!trust.has_usual())
+    });
+    OptsBuilder::from_opts(opts).ssl_opts(tls).into()
 }
 
 /// Whatever the address says: the client holds a packet before it is looked at.
@@ -90,10 +105,14 @@ fn open(
     share: &Share,
 ) -> impl Future<Output = Result<Connection, Error>> + Send + use<> {
     let opts = parse(address);
+    let trust = opts
+        .as_ref()
+        .map(|opts| stores.trust(&grants.component, opts.ip_or_hostname()));
+    let trust = trust.unwrap_or_default();
     let (permit, grants) = (share.connection(), Arc::clone(grants));
     let bounds = stores.bounds.clone();
     async move {
-        let opts = limited(opts?, &bounds);
+        let opts = trusting(limited(opts?, &bounds), &trust);
         let allowed = grants.check_host("mysql", opts.ip_or_hostname(), opts.tcp_port());
         allowed.map_err(|error| failed(error.to_string()))?;
         let permit = permit

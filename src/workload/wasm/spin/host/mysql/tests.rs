@@ -1,8 +1,9 @@
 //! The client on a real server.
 
 use super::*;
+use crate::workload::wasm::spin::host::authority::Authority;
 use crate::workload::wasm::spin::host::servers;
-use crate::workload::wasm::spin::host::tests::{granted, stores};
+use crate::workload::wasm::spin::host::tests::{granted, stores, trusting};
 
 async fn opened(address: &str, hosts: &[&str]) -> Result<Connection, Error> {
     let stores = stores("", std::path::Path::new("/nonexistent"));
@@ -106,19 +107,9 @@ async fn addresses_lead_only_where_they_may() {
             "address mysql://db:3306 is not permitted",
         ),
         (
-            "mysql://u@a/d?ssl-mode=required",
+            "mysql://u@a/d?require_ssl=true&verify_ca=false",
             all,
-            "ssl-mode: TLS is not supported",
-        ),
-        (
-            "mysql://u@a/d?x=1&SslMode=VERIFY_CA",
-            all,
-            "ssl-mode: TLS is not supported",
-        ),
-        (
-            "mysql://u@a/d?require_ssl=true",
-            all,
-            "require_ssl: TLS is not supported",
+            "verify_ca, verify_identity, built_in_roots: who a server is, is always looked at",
         ),
         (
             "mysql://u@a/d?socket=%2Frun%2Fmysqld.sock",
@@ -163,4 +154,48 @@ fn packets_are_no_larger_than_a_call_may_hold() {
     assert_eq!(opts.max_allowed_packet(), Some(1_000_000_000));
     let bounds = Bounds::new(Some(1), None);
     assert_eq!(limited(opts, &bounds).max_allowed_packet(), Some(1 << 20));
+}
+
+#[tokio::test]
+async fn with_tls_a_server_is_who_it_is_to_be() {
+    let Some(authority) = Authority::new() else { return };
+    let Some(server) = servers::mysql_with(Some(&authority)) else {
+        return;
+    };
+    for (host, trusted, settings, told) in [
+        ("127.0.0.1", &["127.0.0.1"][..], "?ssl-mode=REQUIRED", None),
+        ("127.0.0.1", &["127.0.0.1"], "?require_ssl=true", None),
+        (
+            "localhost",
+            &["localhost"],
+            "?ssl-mode=required",
+            Some("not valid for name"),
+        ),
+        (
+            "127.0.0.1",
+            &["localhost"],
+            "?ssl-mode=required",
+            Some("UnknownIssuer"),
+        ),
+        ("127.0.0.1", &["127.0.0.1"], "", Some("Access denied")),
+    ] {
+        let stores = trusting(&authority.root, trusted);
+        let address = format!("mysql://root@{host}:{}/mysql{settings}", server.port);
+        let grants = granted(&[], &[&format!("mysql://{host}:{}", server.port)]);
+        let opened = open(&address, &grants, &stores, &stores.bounds.share()).await;
+        match (opened, told) {
+            (Ok(connection), None) => {
+                let asked = "SELECT VARIABLE_VALUE <> '' FROM information_schema.SESSION_STATUS \
+                             WHERE VARIABLE_NAME = 'Ssl_cipher'";
+                let found = connection
+                    .opened
+                    .query(asked.to_owned(), Vec::new())
+                    .await
+                    .expect("an answer");
+                assert_eq!(found.rows, [[Value::Int32(1)]]);
+            }
+            (Err(Error::ConnectionFailed(text)), Some(told)) => assert!(text.contains(told), "{text}"),
+            (opened, _) => panic!("{host}{settings}: {:?}", opened.map(|_| ())),
+        }
+    }
 }

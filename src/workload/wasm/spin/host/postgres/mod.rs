@@ -1,6 +1,7 @@
 //! PostgreSQL: what the interfaces of its client have in common, whatever generation they are of.
 
 mod decode;
+mod tls;
 mod v1;
 mod v2;
 mod v3;
@@ -11,12 +12,14 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
-use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
+use tokio_postgres::config::{Config, Host, TargetSessionAttrs};
 
+use self::tls::Tls;
 pub use self::value::{Bound, Value};
 use super::bounds::{Bounds, CONNECT_TIME, Hold, Permit, Share};
 use super::capped::{Allowance, Capped};
+use super::tls::Trust;
 use super::{Grants, Stores, rdbms};
 
 /// Why an operation failed, as all generations can say it.
@@ -72,6 +75,8 @@ pub struct Connection {
 /// A connection that is yet to be opened.
 pub struct Builder {
     pub address: String,
+    /// Where the component has named one of its own; with its bytes.
+    root: Option<(Trust, Hold)>,
     _permit: Permit,
     _hold: Hold,
 }
@@ -100,9 +105,6 @@ fn failed(text: impl Into<String>) -> Error {
 /// The hosts of an address with their ports, and the settings that are the server's to know.
 fn parse(address: &str) -> Result<(Config, Vec<(String, u16)>), Error> {
     let config: Config = address.parse().map_err(|error| failed(with_reason(&error)))?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(failed("sslmode=require: TLS is not supported"));
-    }
     if !config.get_hostaddrs().is_empty() {
         return Err(failed("hostaddr is not supported; name the host"));
     }
@@ -133,15 +135,17 @@ fn parse(address: &str) -> Result<(Config, Vec<(String, u16)>), Error> {
     Ok((config, hosts))
 }
 
-/// Opens a connection for an instance, to the first of the hosts that lets it in.
+/// Opens a connection for an instance, to the first of the hosts that lets it in. `trust` is for servers of which nothing
+/// else is said.
 fn open(
     address: &str,
+    trust: Option<Trust>,
     grants: &Arc<Grants>,
-    stores: &Stores,
+    stores: &Arc<Stores>,
     share: &Share,
 ) -> impl Future<Output = Result<Connection, Error>> + Send + use<> {
     let parsed = parse(address);
-    let (permit, grants) = (share.connection(), Arc::clone(grants));
+    let (permit, grants, stores) = (share.connection(), Arc::clone(grants), Arc::clone(stores));
     let bounds = stores.bounds.clone();
     async move {
         let (config, hosts) = parsed?;
@@ -157,7 +161,14 @@ fn open(
         let mut last = failed("the address names no host");
         for (host, port) in &hosts {
             let allowance = Allowance::new(&bounds);
-            match greet(&config, &grants, (host, *port), allowance.clone()).await {
+            let trust = trust
+                .clone()
+                .unwrap_or_else(|| stores.trust(&grants.component, host));
+            let tls = Tls {
+                trust,
+                host: host.clone(),
+            };
+            match greet(&config, tls, &grants, *port, allowance.clone()).await {
                 Ok((client, driver)) => {
                     let client = Arc::new(client);
                     return Ok(Connection {
@@ -179,16 +190,18 @@ fn open(
 
 async fn greet(
     config: &Config,
+    tls: Tls,
     grants: &Grants,
-    (host, port): (&str, u16),
+    port: u16,
     allowance: Allowance,
 ) -> Result<(Client, Driver), Error> {
+    let host = tls.host.clone();
     let stream = grants
-        .connect("postgres", host, port)
+        .connect("postgres", &host, port)
         .await
         .map_err(|error| failed(error.to_string()))?;
     let stream = Capped::new(stream, allowance);
-    let greeted = tokio::time::timeout(CONNECT_TIME, config.connect_raw(stream, NoTls)).await;
+    let greeted = tokio::time::timeout(CONNECT_TIME, config.connect_raw(stream, tls)).await;
     let greeted = greeted.map_err(|_| failed(format!("{host}:{port} does not answer")))?;
     let (client, connection) = greeted.map_err(|error| failed(with_reason(&error)))?;
     let driver = tokio::spawn(async move {

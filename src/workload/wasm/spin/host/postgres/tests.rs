@@ -1,12 +1,20 @@
 //! The client on a real server.
 
 use super::*;
+use crate::workload::wasm::spin::host::authority::Authority;
 use crate::workload::wasm::spin::host::servers;
-use crate::workload::wasm::spin::host::tests::{granted, stores};
+use crate::workload::wasm::spin::host::tests::{granted, stores, trusting};
 
 async fn opened(address: &str, hosts: &[&str]) -> Result<Connection, Error> {
     let stores = stores("", std::path::Path::new("/nonexistent"));
-    open(address, &granted(&[], hosts), &stores, &stores.bounds.share()).await
+    open(
+        address,
+        None,
+        &granted(&[], hosts),
+        &stores,
+        &stores.bounds.share(),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -159,11 +167,6 @@ async fn addresses_lead_only_where_they_may() {
             "hostaddr is not supported; name the host",
         ),
         (
-            "host=a sslmode=require user=u",
-            all,
-            "sslmode=require: TLS is not supported",
-        ),
-        (
             "host=/run/postgresql user=u",
             all,
             "/run/postgresql: unix sockets are not supported",
@@ -188,4 +191,63 @@ fn the_older_generations_have_no_unsigned_numbers() {
     assert!(matches!(outcome, Err(Error::ValueConversionFailed(_))));
     let good = parameters(vec![rdbms::Value::Int32(1), rdbms::Value::Null]);
     assert_eq!(good, Ok(vec![Value::Int32(1), Value::Null]));
+}
+
+#[tokio::test]
+async fn with_tls_a_server_is_who_it_is_to_be() {
+    let Some(authority) = Authority::new() else { return };
+    let Some(server) = servers::postgres_with(Some(&authority)) else {
+        return;
+    };
+    let try_with = async |host: &str, trust: Option<Trust>, trusted: &[&str], settings: &str| {
+        let stores = trusting(&authority.root, trusted);
+        let address = format!(
+            "host={host} port={} user=wrun password=secret dbname=postgres {settings}",
+            server.port
+        );
+        let grants = granted(&[], &[&format!("postgres://{host}:{}", server.port)]);
+        let connection = open(&address, trust, &grants, &stores, &stores.bounds.share()).await?;
+        let asked = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()".to_owned();
+        Ok(connection.opened.query(asked, Vec::new()).await?.rows)
+    };
+    let secure = Ok(vec![vec![Value::Str("true".to_owned())]]);
+    let own = ["127.0.0.1"];
+    for settings in ["sslmode=require", "", "sslmode=require channel_binding=require"] {
+        assert_eq!(
+            try_with("127.0.0.1", None, &own, settings).await,
+            secure,
+            "{settings}"
+        );
+    }
+    let named = Trust::new(authority.root.as_bytes(), true).expect("a root");
+    assert_eq!(
+        try_with("127.0.0.1", Some(named), &[], "sslmode=require").await,
+        secure
+    );
+    for (host, trusted, settings, told) in [
+        ("localhost", &["localhost"][..], "", "not valid for name"),
+        ("127.0.0.1", &["localhost"], "", "UnknownIssuer"),
+        ("127.0.0.1", &own, "sslmode=disable", "no encryption"),
+    ] {
+        let failure = try_with(host, None, trusted, settings).await;
+        assert!(
+            matches!(&failure, Err(Error::ConnectionFailed(text)) if text.contains(told)),
+            "{host}: {failure:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_where_it_must_have_it() {
+    let Some(server) = servers::postgres() else { return };
+    let host = format!("postgres://127.0.0.1:{}", server.port);
+    let address = format!(
+        "postgres://wrun:secret@127.0.0.1:{}/postgres?sslmode=require",
+        server.port
+    );
+    let failure = opened(&address, &[&host]).await.map(|_| ());
+    assert!(
+        matches!(&failure, Err(Error::ConnectionFailed(text)) if text.contains("does not support TLS")),
+        "{failure:?}"
+    );
 }

@@ -16,7 +16,13 @@ impl api::Host for SpinCtxView<'_> {
         params: Vec<types::ParameterValue>,
     ) -> Result<types::RowSet, api::PgError> {
         let params = parameters(params).map_err(old)?;
-        let opening = open(&address, &self.ctx.grants, &self.ctx.stores, &self.ctx.share);
+        let opening = open(
+            &address,
+            None,
+            &self.ctx.grants,
+            &self.ctx.stores,
+            &self.ctx.share,
+        );
         let connection = opening.await.map_err(old)?;
         let rows = connection.opened.query(statement, params).await.map_err(old)?;
         Ok(rdbms::RowSet::from(rows).into())
@@ -29,7 +35,13 @@ impl api::Host for SpinCtxView<'_> {
         params: Vec<types::ParameterValue>,
     ) -> Result<u64, api::PgError> {
         let params = parameters(params).map_err(old)?;
-        let opening = open(&address, &self.ctx.grants, &self.ctx.stores, &self.ctx.share);
+        let opening = open(
+            &address,
+            None,
+            &self.ctx.grants,
+            &self.ctx.stores,
+            &self.ctx.share,
+        );
         let connection = opening.await.map_err(old)?;
         connection.opened.execute(statement, params).await.map_err(old)
     }

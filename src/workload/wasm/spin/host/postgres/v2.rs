@@ -6,7 +6,7 @@ use super::{Connection, Error, Opened, open, parameters};
 use crate::workload::wasm::spin::host::bindings::fermyon::spin2_0_0::{
     postgres as api, rdbms_types as types,
 };
-use crate::workload::wasm::spin::host::{SpinCtxView, rdbms};
+use crate::workload::wasm::spin::host::{SpinCtxView, Trust, rdbms};
 
 fn old(error: Error) -> types::Error {
     rdbms::Error::from(error).into()
@@ -25,8 +25,15 @@ impl SpinCtxView<'_> {
     pub(super) fn opening_postgres(
         &self,
         address: &str,
+        trust: Option<Trust>,
     ) -> impl Future<Output = Result<Connection, Error>> + Send + use<> {
-        open(address, &self.ctx.grants, &self.ctx.stores, &self.ctx.share)
+        open(
+            address,
+            trust,
+            &self.ctx.grants,
+            &self.ctx.stores,
+            &self.ctx.share,
+        )
     }
 
     pub(super) fn hold_postgres(&mut self, connection: Connection) -> Result<Resource<Connection>, Error> {
@@ -40,7 +47,7 @@ impl api::Host for SpinCtxView<'_> {}
 
 impl api::HostConnection for SpinCtxView<'_> {
     async fn open(&mut self, address: String) -> Result<Resource<Connection>, types::Error> {
-        let connection = self.opening_postgres(&address).await.map_err(old)?;
+        let connection = self.opening_postgres(&address, None).await.map_err(old)?;
         self.hold_postgres(connection).map_err(old)
     }
 

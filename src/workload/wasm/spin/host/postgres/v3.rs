@@ -94,7 +94,7 @@ impl api::Host for SpinCtxView<'_> {}
 
 impl api::HostConnection for SpinCtxView<'_> {
     async fn open(&mut self, address: String) -> Result<Resource<Connection>, api::Error> {
-        let connection = self.opening_postgres(&address).await.map_err(old)?;
+        let connection = self.opening_postgres(&address, None).await.map_err(old)?;
         self.hold_postgres(connection).map_err(old)
     }
 

@@ -6,7 +6,7 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 use super::{Bound, Builder, Column, Connection, Error, Opened, Rows, Value};
 use crate::workload::wasm::spin::host::bindings::spin::postgres4_2_0::postgres as api;
 use crate::workload::wasm::spin::host::given::{Given, given, opening};
-use crate::workload::wasm::spin::host::{Spin, SpinCtxView, stream};
+use crate::workload::wasm::spin::host::{Spin, SpinCtxView, Trust, stream};
 
 impl From<Error> for api::Error {
     fn from(error: Error) -> Self {
@@ -180,20 +180,36 @@ fn opened<T>(
 }
 
 impl SpinCtxView<'_> {
-    fn address(&self, builder: &Resource<Builder>) -> Result<String, Error> {
+    fn built(&self, builder: &Resource<Builder>) -> Result<(String, Option<Trust>), Error> {
         let builder = self
             .table
             .get(builder)
             .map_err(|error| Error::Other(error.to_string()))?;
-        Ok(builder.address.clone())
+        let trust = builder.root.as_ref().map(|(trust, _)| trust.clone());
+        Ok((builder.address.clone(), trust))
+    }
+
+    /// Beside the usual roots, as with Spin.
+    fn trust_also(&mut self, builder: &Resource<Builder>, certificate: &str) -> Result<(), Error> {
+        let bounds = &self.ctx.stores.bounds;
+        let held = bounds
+            .check(certificate.len())
+            .and_then(|()| self.ctx.share.held(certificate.len()));
+        let hold = held.map_err(|_| Error::Other("the certificate is too large".to_owned()))?;
+        let trust = Trust::new(certificate.as_bytes(), true)
+            .map_err(|reason| Error::Other(format!("the certificate {reason}")))?;
+        let builder = self.table.get_mut(builder);
+        builder.map_err(|error| Error::Other(error.to_string()))?.root = Some((trust, hold));
+        Ok(())
     }
 }
 
 async fn open_from<T: Send>(
     accessor: &Accessor<T, Spin>,
-    address: String,
+    address: &str,
+    trust: Option<Trust>,
 ) -> Result<Resource<Connection>, api::Error> {
-    let open = |view: &mut SpinCtxView<'_>| view.opening_postgres(&address);
+    let open = |view: &mut SpinCtxView<'_>| view.opening_postgres(address, trust);
     let connection = opening(accessor, address.len(), Error::Other, open).await?;
     Ok(accessor.with(|mut access| access.get().hold_postgres(connection))?)
 }
@@ -210,18 +226,23 @@ impl api::HostConnectionBuilder for SpinCtxView<'_> {
         let hold = self.ctx.share.held(address.len()).map_err(wasmtime::Error::msg)?;
         Ok(self.table.push(Builder {
             address,
+            root: None,
             _permit: permit,
             _hold: hold,
         })?)
     }
 
-    async fn set_ca_root(&mut self, _: Resource<Builder>, _: String) -> Result<(), api::Error> {
-        Err(api::Error::Other("TLS is not supported".to_owned()))
+    async fn set_ca_root(
+        &mut self,
+        builder: Resource<Builder>,
+        certificate: String,
+    ) -> Result<(), api::Error> {
+        Ok(self.trust_also(&builder, &certificate)?)
     }
 
     async fn build(&mut self, builder: Resource<Builder>) -> Result<Resource<Connection>, api::Error> {
-        let address = self.address(&builder)?;
-        let connection = self.opening_postgres(&address).await?;
+        let (address, trust) = self.built(&builder)?;
+        let connection = self.opening_postgres(&address, trust).await?;
         Ok(self.hold_postgres(connection)?)
     }
 
@@ -236,14 +257,14 @@ impl<T: Send> api::HostConnectionBuilderWithStore<T> for Spin {
         accessor: &Accessor<T, Self>,
         builder: Resource<Builder>,
     ) -> Result<Resource<Connection>, api::Error> {
-        let address = accessor.with(|mut access| access.get().address(&builder))?;
-        open_from(accessor, address).await
+        let (address, trust) = accessor.with(|mut access| access.get().built(&builder))?;
+        open_from(accessor, &address, trust).await
     }
 }
 
 impl api::HostConnection for SpinCtxView<'_> {
     async fn open(&mut self, address: String) -> Result<Resource<Connection>, api::Error> {
-        let connection = self.opening_postgres(&address).await?;
+        let connection = self.opening_postgres(&address, None).await?;
         Ok(self.hold_postgres(connection)?)
     }
 
@@ -289,7 +310,7 @@ impl<T: Send> api::HostConnectionWithStore<T> for Spin {
         accessor: &Accessor<T, Self>,
         address: String,
     ) -> Result<Resource<Connection>, api::Error> {
-        open_from(accessor, address).await
+        open_from(accessor, &address, None).await
     }
 
     async fn query_async(

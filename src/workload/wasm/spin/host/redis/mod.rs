@@ -19,35 +19,44 @@ pub use super::bindings::spin::redis::redis::Error as HandlerErrorV3;
 use super::bounds::{ANSWER_TIME, Bounds, CONNECT_TIME, Permit, Share};
 use super::capped::{Allowance, Capped};
 use super::network::{Unreachable, connect};
+use super::tls::{Stream, Trust};
 use super::{Grants, Stores};
 
 /// A server, and how to be let in there.
 pub struct Server {
+    scheme: &'static str,
     host: String,
     port: u16,
     settings: RedisConnectionInfo,
 }
 
+/// The schemes of TLS.
+const SECURE: [&str; 2] = ["rediss", "valkeys"];
+/// What other clients take for leave to believe any server.
+const INSECURE: &str = "#insecure";
+
 impl Server {
-    /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`.
+    /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`; `rediss` is the same with TLS.
     ///
     /// # Errors
     /// Why it is no address of a server that can be reached.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
-        let scheme = url
-            .split_once("://")
-            .map(|(scheme, _)| scheme.to_ascii_lowercase());
-        match scheme.as_deref() {
-            Some("redis" | "valkey") => {}
-            Some("rediss" | "valkeys") => return Err("TLS is not supported; use redis://"),
-            Some(_) => return Err("must begin with redis://"),
-            None => return Err("must be redis://HOST:PORT"),
+        let (scheme, rest) = url.split_once("://").ok_or("must be redis://HOST:PORT")?;
+        let scheme = ["redis", "valkey"]
+            .into_iter()
+            .chain(SECURE)
+            .find(|known| known.eq_ignore_ascii_case(scheme))
+            .ok_or("must begin with redis:// or rediss://")?;
+        if SECURE.contains(&scheme) && rest.ends_with(INSECURE) {
+            return Err("must not end with #insecure: who a server is, is always looked at");
         }
-        let info = url
+        // The client reads no address of TLS, which is not its own here.
+        let info = format!("redis://{rest}")
             .into_connection_info()
             .map_err(|_| "is not redis://HOST:PORT/DATABASE")?;
         match info.addr() {
             ConnectionAddr::Tcp(host, port) => Ok(Self {
+                scheme,
                 host: host.clone(),
                 port: *port,
                 settings: info.redis_settings().clone(),
@@ -56,14 +65,21 @@ impl Server {
         }
     }
 
-    /// Host and port.
-    pub fn address(&self) -> (&str, u16) {
-        (&self.host, self.port)
+    /// Its address for people, without what is secret in it.
+    pub fn name(&self) -> String {
+        format!("{}://{}:{}", self.scheme, self.host, self.port)
     }
 
-    /// The same for people, without what is secret in an address.
-    pub fn name(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What `allowed_outbound_hosts` calls it: with TLS, as the address does.
+    fn allowed_scheme(&self) -> &'static str {
+        match SECURE.contains(&self.scheme) {
+            true => self.scheme,
+            false => "redis",
+        }
     }
 
     pub fn username(&self) -> Option<&str> {
@@ -74,23 +90,50 @@ impl Server {
         self.settings.password()
     }
 
+    /// A way to it, whoever asks; [`Self::secured`] makes it what is spoken on.
+    pub async fn reach(&self) -> Result<TcpStream, String> {
+        connect(&self.host, self.port).await
+    }
+
     /// A connection to it, whoever asks.
-    pub async fn connect(&self, allowance: Allowance) -> Result<(MultiplexedConnection, Driver), String> {
-        self.greet(connect(&self.host, self.port).await?, allowance).await
+    pub async fn connect(
+        &self,
+        trust: &Trust,
+        allowance: Allowance,
+    ) -> Result<(MultiplexedConnection, Driver), String> {
+        self.greet(self.reach().await?, trust, allowance).await
     }
 
     async fn greet(
         &self,
         stream: TcpStream,
+        trust: &Trust,
         allowance: Allowance,
     ) -> Result<(MultiplexedConnection, Driver), String> {
-        let stream = Capped::new(stream, allowance);
+        let stream = Capped::new(self.secured(stream, trust).await?, allowance);
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_TIME));
         let greeting = MultiplexedConnection::new_with_config(&self.settings, stream, config);
         let greeted = tokio::time::timeout(CONNECT_TIME, greeting).await;
         let greeted = greeted.map_err(|_| "the server does not answer".to_owned())?;
         let (connection, driver) = greeted.map_err(|error| text(&error))?;
         Ok((connection, Driver(tokio::spawn(driver).abort_handle())))
+    }
+}
+
+impl Server {
+    /// The connection as it is spoken on: with TLS where the address says so.
+    pub async fn secured(&self, stream: TcpStream, trust: &Trust) -> Result<Box<dyn Stream>, String> {
+        if !SECURE.contains(&self.scheme) {
+            return Ok(Box::new(stream));
+        }
+        let securing = trust.secure(stream, &self.host, None);
+        let secured = tokio::time::timeout(CONNECT_TIME, securing).await;
+        let failed = |reason: &dyn std::fmt::Display| format!("{}: TLS: {reason}", self.name());
+        match secured {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(&"the server does not answer")),
+        }
     }
 }
 
@@ -179,21 +222,27 @@ fn open(
     share: &Share,
 ) -> impl Future<Output = Outcome<Connection>> + Send + use<> {
     let server = Server::parse(address);
+    let trust = server
+        .as_ref()
+        .map(|server| stores.trust(&grants.component, &server.host));
+    let trust = trust.unwrap_or_default();
     let (permit, grants) = (share.connection(), std::sync::Arc::clone(grants));
     let bounds = stores.bounds.clone();
     async move {
-        let server = server.map_err(|reason| match reason.starts_with("TLS") {
+        let server = server.map_err(|reason| match reason.contains(INSECURE) {
             true => Error::Other(reason.to_owned()),
             false => Error::InvalidAddress,
         })?;
         let permit = permit.await.map_err(|_| Error::TooManyConnections)?;
-        let stream = grants.connect("redis", &server.host, server.port).await;
+        let stream = grants
+            .connect(server.allowed_scheme(), &server.host, server.port)
+            .await;
         let stream = stream.map_err(|error| match error {
             Unreachable::NotAllowed(_) => Error::InvalidAddress,
             Unreachable::Failed(text) => Error::Other(text),
         })?;
         let allowance = Allowance::new(&bounds);
-        let greeted = server.greet(stream, allowance.clone()).await;
+        let greeted = server.greet(stream, &trust, allowance.clone()).await;
         let (connection, driver) = greeted.map_err(Error::Other)?;
         Ok(Connection {
             opened: Opened {

@@ -1,8 +1,9 @@
 //! The client on a real server.
 
 use super::*;
+use crate::workload::wasm::spin::host::authority::Authority;
 use crate::workload::wasm::spin::host::servers;
-use crate::workload::wasm::spin::host::tests::{granted, stores};
+use crate::workload::wasm::spin::host::tests::{granted, stores, trusting};
 
 async fn opened(address: &str, hosts: &[&str]) -> Outcome<Connection> {
     let stores = stores("", std::path::Path::new("/nonexistent"));
@@ -101,9 +102,15 @@ async fn addresses_lead_only_where_they_may() {
         ("127.0.0.1:6379", all, Error::InvalidAddress),
         ("", all, Error::InvalidAddress),
         (
-            "rediss://a",
+            "rediss://a#insecure",
             all,
-            Error::Other("TLS is not supported; use redis://".to_owned()),
+            Error::Other("must not end with #insecure: who a server is, is always looked at".to_owned()),
+        ),
+        // What is allowed in the clear is not what is allowed with TLS.
+        (
+            "rediss://127.0.0.1:1",
+            &["redis://127.0.0.1:1"],
+            Error::InvalidAddress,
         ),
     ] {
         let outcome = opened(address, hosts).await.map(|_| ());
@@ -117,4 +124,39 @@ async fn addresses_lead_only_where_they_may() {
         matches!(&refused, Error::Other(text) if text.contains("cannot connect")),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn with_tls_a_server_is_who_it_is_to_be() {
+    let Some(authority) = Authority::new() else { return };
+    let Some(server) = servers::redis_with(Some(&authority)) else {
+        return;
+    };
+    // Who the server is, by whom, and what is told.
+    for (host, trusted, told) in [
+        ("127.0.0.1", &["127.0.0.1"][..], None),
+        ("localhost", &["localhost"], Some("not valid for name")),
+        ("127.0.0.1", &["localhost"], Some("UnknownIssuer")),
+    ] {
+        let stores = trusting(&authority.root, trusted);
+        let address = format!("rediss://:secret@{host}:{}", server.port);
+        let grants = granted(&[], &[&format!("rediss://{host}:{}", server.port)]);
+        let opened = open(&address, &grants, &stores, &stores.bounds.share()).await;
+        match (opened, told) {
+            (Ok(connection), None) => {
+                let value = vec![7; 100_000];
+                connection
+                    .opened
+                    .set("k".to_owned(), value.clone())
+                    .await
+                    .expect("set");
+                assert_eq!(connection.opened.get("k".to_owned()).await, Ok(Some(value)));
+            }
+            (Err(Error::Other(text)), Some(told)) => assert!(
+                text.starts_with(&format!("rediss://{host}:{}: TLS: ", server.port)) && text.contains(told),
+                "{text}"
+            ),
+            (opened, _) => panic!("{host}: {:?}", opened.map(|_| ())),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::workload::wasm::spin::host::Trusts;
 use crate::workload::wasm::spin::host::tests::{granted, stores};
 use crate::workload::wasm::spin::runtime_config::RuntimeConfig;
 
@@ -179,7 +180,13 @@ async fn a_component_has_no_database_that_it_was_not_granted() {
 async fn results_and_memory_have_their_limits() {
     let directory = tempfile::tempdir().expect("a directory");
     // As little as there is: 1 MiB for a call.
-    let stores = Stores::new(&RuntimeConfig::default(), directory.path(), Some(1)).expect("stores");
+    let stores = Stores::new(
+        &RuntimeConfig::default(),
+        Trusts::default(),
+        directory.path(),
+        Some(1),
+    )
+    .expect("stores");
     let database = opened(&stores).await;
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
     let text = error(&database, &format!("{endless} SELECT i FROM n")).await;
@@ -284,7 +291,13 @@ async fn two_who_wait_for_each_other_do_not_wait() {
 #[tokio::test]
 async fn tables_in_memory_have_their_size() {
     let directory = tempfile::tempdir().expect("a directory");
-    let stores = Stores::new(&RuntimeConfig::default(), directory.path(), Some(1)).expect("stores");
+    let stores = Stores::new(
+        &RuntimeConfig::default(),
+        Trusts::default(),
+        directory.path(),
+        Some(1),
+    )
+    .expect("stores");
     let database = opened(&stores).await;
     run(&database, "CREATE TEMP TABLE t (a)").await.expect("made");
     let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20) \
