@@ -109,6 +109,8 @@ uml_start() {
         vec0:transport=raw,ifname=machine con=null con0=null,fd:1 root=/dev/ubda "$append" \
         </dev/null >"$vm/console" 2>&1 9>&- &
     echo $! >"$vm/pid"
+    # Its end is no news.
+    disown
     # Until then it is still this script.
     until alive; do
         kill -0 $! 2>/dev/null || { cat "$vm/console" >&2; fail "User Mode Linux does not start"; }
