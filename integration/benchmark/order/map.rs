@@ -117,15 +117,13 @@ impl Section {
         let name = prefixes
             .into_iter()
             .find_map(|prefix| self.name.strip_prefix(prefix))?;
-        (name.starts_with("_ZN") || name.starts_with("_R")).then(|| without_hashes(name))
+        name.starts_with("_R").then(|| without_hashes(name))
     }
 }
 
-/// A name of Rust with `*` for what compiler and cargo make anew: the hash at its end, or those of the crates in it.
+/// A name of Rust with `*` for what compiler and cargo make anew: the hashes of the crates in it, and where in the name
+/// something comes again, which is after them.
 fn without_hashes(name: &str) -> String {
-    if let Some((stem, _)) = name.rsplit_once("17h").filter(|_| name.contains("_ZN")) {
-        return format!("{stem}17h*");
-    }
     if !name.contains("_R") {
         return name.to_owned();
     }
@@ -134,16 +132,24 @@ fn without_hashes(name: &str) -> String {
         Some((stem, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => (stem, "*"),
         _ => (name, ""),
     };
-    let mut parts = stem.split("Cs");
-    let mut whole = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let hash = part.find(|c: char| !c.is_ascii_alphanumeric());
-        match hash.filter(|end| part[*end..].starts_with('_')) {
-            Some(end) => whole += &format!("Cs*{}", &part[end..]),
-            None => whole += &format!("Cs{part}"),
+    let whole: String = stem.split_inclusive('_').map(without_number).collect();
+    whole + number
+}
+
+/// Of a part of a name up to its `_`: without the number in base 62 that ends it, where that is a crate's or of one that
+/// comes again.
+fn without_number(part: &str) -> String {
+    let is_number = |text: &str, most: usize| {
+        text.strip_suffix('_')
+            .is_some_and(|text| text.len() <= most && text.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    for (tag, most) in [("Cs", 12), ("B", 3)] {
+        let mut found = part.match_indices(tag).map(|(at, _)| at + tag.len());
+        if let Some(at) = found.find(|at| is_number(&part[*at..], most)) {
+            return format!("{}*_", &part[..at]);
         }
     }
-    whole + number
+    part.to_owned()
 }
 
 #[cfg(test)]
@@ -153,11 +159,11 @@ mod tests {
     const MAP: &str = "\
              VMA              LMA     Size Align Out     In      Symbol
           201000           201000       4e     8 .rodata
-          201000           201000       44     8         wrun.o:(.rodata._ZN4wrun4main17h0123456789abcdefE)
+          201000           201000       44     8         wrun.o:(.rodata._RNvCs0123456789a_4wrun4main)
           201044           201044        a     1         <internal>:(.rodata.str1.1)
           6c1fc0           6c1fc0      290    64 .text
-          6c1fc0           6c1fc0      1a0    16         wrun.o:(.text._ZN4wrun4main17h0123456789abcdefE)
-          6c1fc0           6c1fc0      1a0     1                 wrun::main::h0123456789abcdef
+          6c1fc0           6c1fc0      1a0    16         wrun.o:(.text._RNvCs0123456789a_4wrun4main)
+          6c1fc0           6c1fc0      1a0     1                 _RNvCs0123456789a_4wrun4main
           6c2160           6c2160       f0    16         /usr/lib/libc.a(malloc.o):(.text)
           6c2160           6c2160       80     1                 malloc
           6c21e0           6c21e0       70     1                 free
@@ -172,9 +178,9 @@ mod tests {
             |sections: &[Section]| -> Vec<String> { sections.iter().map(Section::pattern).collect() };
         assert_eq!(
             patterns(&map.code),
-            ["*(.text._ZN4wrun4main17h*)", "*libc.a:malloc.o(.text)"]
+            ["*(.text._RNvCs*_4wrun4main)", "*libc.a:malloc.o(.text)"]
         );
-        assert_eq!(patterns(&map.constants)[0], "*(.rodata._ZN4wrun4main17h*)");
+        assert_eq!(patterns(&map.constants)[0], "*(.rodata._RNvCs*_4wrun4main)");
         assert_eq!(map.constants[0].function(), map.code[0].function());
         assert_eq!(map.code[1].function(), None);
         assert_eq!(map.code[0].size, 0x1a0);
@@ -188,6 +194,10 @@ mod tests {
         assert_eq!(
             pattern("a.o:(.text._RNvXs_NtCsgEmfK2I1SDS_4core3fmtNtCs8EmfK_3std2eq.4731)"),
             "*(.text._RNvXs_NtCs*_4core3fmtNtCs*_3std2eq*)"
+        );
+        assert_eq!(
+            pattern("a.o:(.text._RINvMs0_NtCsgEmfKCsSDS_5alloc3vecINtB5_3VecNtNtBb_6borrow3CowEEB1x_)"),
+            "*(.text._RINvMs0_NtCs*_5alloc3vecINtB*_3VecNtNtB*_6borrow3CowEEB*_)"
         );
         assert_eq!(
             pattern("d/libblake3-93501b00ce68b0c9.rlib(d05f1b2a3c4e5f60-x86-64_unix.o):(.text)"),
