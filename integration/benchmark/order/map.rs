@@ -133,7 +133,22 @@ fn without_hashes(name: &str) -> String {
         _ => (name, ""),
     };
     let whole: String = stem.split_inclusive('_').map(without_number).collect();
-    whole + number
+    without_instantiating_crate(&whole).to_owned() + number
+}
+
+/// The name of an instance of a generic function ends with the crate that it was made for first, which is another one when
+/// dependencies change. What is left of it ends with the `*` of its hash.
+fn without_instantiating_crate(name: &str) -> &str {
+    const CRATE: &str = "Cs*";
+    let Some((before, named)) = name.rsplit_once("Cs*_") else {
+        return name;
+    };
+    let digits = named.bytes().take_while(u8::is_ascii_digit).count();
+    let (length, identifier) = named.split_at(digits);
+    match length.parse::<usize>() {
+        Ok(length) if identifier.len() == length => &name[..before.len() + CRATE.len()],
+        _ => name,
+    }
 }
 
 /// Of a part of a name up to its `_`: without the number in base 62 that ends it, where that is a crate's or of one that
@@ -198,6 +213,10 @@ mod tests {
         assert_eq!(
             pattern("a.o:(.text._RINvMs0_NtCsgEmfKCsSDS_5alloc3vecINtB5_3VecNtNtBb_6borrow3CowEEB1x_)"),
             "*(.text._RINvMs0_NtCs*_5alloc3vecINtB*_3VecNtNtB*_6borrow3CowEEB*_)"
+        );
+        assert_eq!(
+            pattern("a.o:(.text._RINvNtCsgEmfKCsSDS_4core3ptr13drop_in_placehECs8EmfK_10async_nats)"),
+            "*(.text._RINvNtCs*_4core3ptr13drop_in_placehECs*)"
         );
         assert_eq!(
             pattern("d/libblake3-93501b00ce68b0c9.rlib(d05f1b2a3c4e5f60-x86-64_unix.o):(.text)"),
