@@ -384,9 +384,9 @@ fn exists_below(controller: &str, files: &[&str]) -> bool {
 }
 
 /// Whether CRIU dumps a process that does nothing. User Mode Linux has all that `criu check` looks for, but a dump fails
-/// there: the vDSO is where PAGEMAP_SCAN takes no addresses.
+/// there: the vDSO is where PAGEMAP_SCAN takes no addresses. The process has a session of its own, whose leader CRIU must see.
 fn criu_dumps() -> bool {
-    const DUMP: &str = "set -e; dir=$(mktemp -d); sleep 60 & trap 'kill -KILL $! || :; rm -r \"$dir\"' EXIT; \
+    const DUMP: &str = "set -e; dir=$(mktemp -d); setsid sleep 60 & trap 'kill -KILL $! || :; rm -r \"$dir\"' EXIT; sleep 0.1; \
          criu dump --tree $! --shell-job --manage-cgroups=ignore --images-dir \"$dir\"";
     static DUMPS: OnceLock<bool> = OnceLock::new();
     *DUMPS.get_or_init(|| succeeds("sh", &["-c", DUMP]))
