@@ -259,13 +259,17 @@ impl Session {
         }
     }
 
-    fn send(&self, message: &rpc::Criu_req) -> Result<(), CriuError> {
+    fn send(&mut self, message: &rpc::Criu_req) -> Result<(), CriuError> {
         let bytes = message.write_to_bytes()?;
-        rustix::io::retry_on_intr(|| {
+        let sent = rustix::io::retry_on_intr(|| {
             rustix::net::send(&self.socket, &bytes, rustix::net::SendFlags::NOSIGNAL)
-        })
-        .map(|_| ())
-        .map_err(|error| CriuError::Conversation(error.into()))
+        });
+        match sent {
+            Ok(_) => Ok(()),
+            // It has ended before we said anything.
+            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(self.end_of_it()),
+            Err(error) => Err(CriuError::Conversation(error.into())),
+        }
     }
 
     fn receive(&mut self) -> Result<(rpc::Criu_resp, Option<OwnedFd>), CriuError> {
@@ -436,5 +440,39 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(is_ending(pid));
+    }
+
+    #[test]
+    fn how_it_ended_is_told_also_where_it_ended_unasked() {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        drop(theirs);
+        let child = std::process::Command::new("sh")
+            .args(["-c", "kill -9 $$"])
+            .spawn()
+            .unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let mut session = Session {
+            pid: Pid::from_raw(pid.as_raw_pid()),
+            pidfd: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap(),
+            socket: ours,
+            ended: false,
+            interrupt: None,
+            subject: None,
+        };
+        let mut request = rpc::Criu_req::new();
+        request.set_type(rpc::Criu_req_type::DUMP);
+        let error = session
+            .exchange::<CriuError>(&request, &mut |_| Ok(()))
+            .expect_err("nobody is there");
+        assert!(
+            matches!(&error, CriuError::Ended(how) if how.contains("SIGKILL")),
+            "{error:?}"
+        );
     }
 }
