@@ -328,6 +328,7 @@ pub struct Docker<'case> {
     pub case: &'case Case,
     host: String,
     config: PathBuf,
+    log: PathBuf,
     network: String,
     runtime: Option<String>,
 }
@@ -356,6 +357,7 @@ impl<'case> Docker<'case> {
             case,
             host: daemon.address(),
             config: daemon.dir.join("client"),
+            log: daemon.dir.join("log"),
             network: read(&daemon.dir.join("pid")).trim().to_owned(),
             runtime: None,
         }
@@ -427,6 +429,13 @@ impl<'case> Docker<'case> {
             .stdout
             .trim()
             .to_owned()
+    }
+
+    /// What the daemon's own log says of a container.
+    pub fn said_of(&self, id: &str) -> String {
+        let log = read(&self.log);
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(id)).collect();
+        lines.join("\n")
     }
 
     /// Waits until the container's log has `text`.
