@@ -99,6 +99,7 @@ pub fn tests() -> Vec<Test> {
             .needs(Need::Systemd)
             .needs(Need::CgroupV2),
         test!(systemd_scope_is_free_again_after_a_failure).needs(Need::Systemd),
+        test!(mount_that_fails_is_told_also_below_systemd).needs(Need::Systemd),
     ];
     tests.extend(rest::tests());
     tests
@@ -671,6 +672,24 @@ fn systemd_scope_is_free_again_after_a_failure(case: &Case) {
         container.kill("KILL").ok();
         container.wait_for("stopped");
         container.delete();
+        case.nothing_left();
+    }
+}
+
+/// The process may fail while systemd still works on its scope.
+fn mount_that_fails_is_told_also_below_systemd(case: &Case) {
+    let container = case.container_with(&["true"], |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("system.slice:wrun:{}", case.mark));
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        let missing =
+            json!({"destination": "/here", "type": "bind", "source": "/not-there", "options": ["bind"]});
+        mounts.insert(0, missing);
+    });
+    for verb in ["create", "run"] {
+        let bundle = container.bundle();
+        let output = case.call(&["--systemd-cgroup", verb, "--bundle", &bundle, &container.id]);
+        assert_ne!(output.code(), 0);
+        assert!(output.error().contains("/not-there"), "{output}");
         case.nothing_left();
     }
 }

@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::sys::wait::becomes;
 
 /// Opens a directory of a cgroup tree. `O_RDONLY`, since clone3(2) and bpf(2) take such a descriptor on every
 /// kernel, and it can be listed.
@@ -99,17 +101,8 @@ pub(super) fn wait_event(dir: BorrowedFd<'_>, key: &str, value: u64, limit: Dura
         if keyed(&read_from(events.as_fd())?, key) == Some(value) {
             return Ok(true);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if !becomes(events.as_fd(), PollFlags::PRI, deadline)? {
             return Ok(false);
-        }
-        let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
         }
     }
 }

@@ -7,13 +7,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::tree::{Tree, is_gone};
 use super::{CgroupError, file, freeze};
 use crate::sys::pidfd::send_signal;
+use crate::sys::wait::becomes_readable;
 
 /// How long processes may take to die; one that waits uninterruptibly holds it up.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
@@ -141,20 +141,9 @@ fn send(list: &Tree, signal: i32) -> Result<Vec<OwnedFd>, CgroupError> {
 /// A pidfd becomes readable when its process has died.
 fn wait_dead(tree: &Tree, processes: &[OwnedFd], deadline: Instant) -> Result<(), CgroupError> {
     for process in processes {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(alive(tree));
-            }
-            let timeout = Timespec {
-                tv_sec: left.as_secs().cast_signed(),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => break,
-                Err(errno) => return Err(tree.error("wait for the processes of", errno.into())),
-            }
+        let dead = becomes_readable(process.as_fd(), deadline);
+        if !dead.map_err(|source| tree.error("wait for the processes of", source))? {
+            return Err(alive(tree));
         }
     }
     Ok(())

@@ -238,6 +238,11 @@ impl Cgroup {
         }
     }
 
+    /// Whether [`Self::attach`] has something to do, which takes its time.
+    pub fn is_attached_later(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// How the container's first process gets in.
     ///
     /// # Errors
@@ -346,12 +351,12 @@ impl Cgroup {
     /// # Errors
     /// Processes that are still in it after some seconds, or no right. Other trees are removed all the same.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        // A scope ends by itself with its last process, and with it goes its directory.
-        let ended = self.listing().is_none_or(|tree| !tree.path.exists());
-        let stopped = if ended {
-            Ok(())
-        } else {
-            systemd::stop(&self.location)
+        let stopped = match &self.location {
+            Location::Systemd { .. } => self.ends_by_itself().and_then(|ends| match ends {
+                true => Ok(()),
+                false => systemd::stop(&self.location),
+            }),
+            Location::Cgroupfs { .. } | Location::None => Ok(()),
         };
         let mut first = Ok(());
         for tree in self.own() {
@@ -361,6 +366,18 @@ impl Cgroup {
             }
         }
         first.and(stopped)
+    }
+
+    /// Whether the scope has ended, or does so without being asked, as it does with its last process; with it goes its
+    /// directory. On v1 systemd may not notice.
+    fn ends_by_itself(&self) -> Result<bool, CgroupError> {
+        let Some(tree) = self.listing() else {
+            return Ok(true);
+        };
+        if self.mode == CgroupMode::V1 || !tree.is_empty()? {
+            return Ok(!tree.path.exists());
+        }
+        Ok(systemd::ends_by_itself(&tree.path))
     }
 
     /// [`Self::remove`], and the parents that [`Self::create`] made with it: for a container that comes to

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use nix::unistd::Pid;
 
@@ -118,6 +119,15 @@ impl Child {
             },
             other => other.into(),
         })
+    }
+
+    /// What the child has failed at by now, if it has: then whatever else goes wrong with it comes of that.
+    pub(super) fn failure(&self) -> Option<LaunchError> {
+        match self.channel.receive_until(Instant::now()) {
+            Ok((Message::Failed { error }, _)) => Some(LaunchError::Said(error)),
+            Err(ChannelError::Ended) => Some(self.ended()),
+            _ => None,
+        }
     }
 
     /// How the child ended without a word: killed, most likely by the cgroup's memory limit.

@@ -111,10 +111,11 @@ impl Birth<'_> {
         let plan = self.plan;
         fault::point("init:cloned");
         show_as_init().map_err(step("replace the arguments of the command"))?;
-        self.channel
-            .expect(|message| matches!(message, Message::Proceed { .. }))?;
-        // In the cgroup by now, whose cpuset bounds it.
-        cpu_affinity::reset();
+        let early = match self.channel.read()? {
+            Message::Begin => true,
+            Message::Proceed { .. } => false,
+            other => return Err(ChannelError::Unexpected(format!("{other:?}")).into()),
+        };
         // A session of its own: no terminal of the host's can reach it, or be reached.
         rustix::process::setsid().map_err(step("start a session"))?;
         let umask = rustix::process::umask(Mode::empty());
@@ -129,6 +130,16 @@ impl Birth<'_> {
         let mut tree = self.enter_filesystem(&mut sources)?;
         self.set_names()?;
         fault::point("init:namespaces");
+        if early {
+            tree.mount_early(&mut sources)?;
+            self.channel
+                .expect(|message| matches!(message, Message::Proceed { .. }))?;
+        }
+        // In the cgroup by now, whose cpuset bounds it, and which is the root of its cgroup namespace.
+        cpu_affinity::reset();
+        if plan.namespaces.is_new(Kind::Cgroup) {
+            unshare(Kind::Cgroup).map_err(step("make a cgroup namespace"))?;
+        }
         let view = CgroupView {
             placement: self.placement,
             namespaced: plan.namespaces.has(Kind::Cgroup),
@@ -232,12 +243,9 @@ impl Birth<'_> {
         Ok(i32::from(confined.run(self.listen_fds, self.preserve_fds)?))
     }
 
-    /// Namespaces that clone3(2) could not make, see [`super::spawn`].
+    /// What clone3(2) could not make of the namespaces, see [`super::spawn`], but for that of cgroups.
     fn make_late_namespaces(&self) -> Result<(), InitError> {
         let namespaces = &self.plan.namespaces;
-        if namespaces.is_new(Kind::Cgroup) {
-            unshare(Kind::Cgroup).map_err(step("make a cgroup namespace"))?;
-        }
         if namespaces.is_new(Kind::Time) {
             unshare(Kind::Time).map_err(step("make a time namespace"))?;
             let mut offsets = String::new();

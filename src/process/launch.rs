@@ -11,7 +11,7 @@ use super::conversation::Child;
 use super::gate::Gate;
 use super::init::Birth;
 use super::join::Join;
-use super::protocol::Channel;
+use super::protocol::{Channel, Message};
 use super::spawn::{Side, Spawn, SpawnError};
 use super::{LaunchError, net_devices, userns};
 use crate::cgroup::Cgroup;
@@ -130,7 +130,13 @@ impl Launch<'_> {
                 self.privileged,
             )?;
         }
-        self.cgroup.attach(child.pid.as_raw())?;
+        // A caller without the host's rights could not do the rest to a process that goes on: it is not dumpable then.
+        if self.cgroup.is_attached_later() && self.privileged {
+            child.say(&Message::Begin)?;
+        }
+        self.cgroup
+            .attach(child.pid.as_raw())
+            .map_err(|error| child.failure().unwrap_or(error.into()))?;
         if let Some(placement) = &self.record.rdt {
             rdt::add(placement, child.pid.as_raw())?;
         }

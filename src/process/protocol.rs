@@ -4,7 +4,9 @@
 //! ```text
 //!  parent                                             init
 //!    │ clone3 ──────────────────────────────────────▶ │
-//!    │ (id maps, systemd scope, RDT, network devices)  │ waits
+//!    │ (id maps)                                       │ waits
+//!    │ ── Begin ────────────────────────────────────▶ │   where systemd makes the scope: namespaces, and the
+//!    │ (systemd scope, RDT, network devices)           │   mounts for which it matters not in which cgroup; waits
 //!    │ ── Proceed ──────────────────────────────────▶ │ namespaces, mounts, devices, console
 //!    │ ◀────────────────────────────────── MapIds+fd ─ │   where an id-mapped source is on a mount made here
 //!    │ (sets the id map)                               │ waits
@@ -37,18 +39,20 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sys::wait::becomes_readable;
 use crate::workload::wasm::{Build, GuestKind, World};
 
 /// One word of the conversation.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
+    /// What the child needs for its namespaces is set; it is not in its cgroup yet.
+    Begin,
     /// Everything that needs the host's rights is set for the child. Without `waits` nobody has anything to do between
     /// `Ready` and `Committed`, which is not said then.
     Proceed {
@@ -244,20 +248,6 @@ impl Channel {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-/// Whether it does (poll(2)) before the deadline. A pidfd becomes readable when its process has ended.
-pub fn becomes_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-        match rustix::event::poll(&mut polled, Some(&left)) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-            Ok(ready) => return Ok(ready > 0),
-        }
     }
 }
 

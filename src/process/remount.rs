@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::init::{InitError, become_root, step};
 use super::join::{self, Join};
 use super::protect::undumpable;
-use super::protocol::{Channel, ChannelError, Message, becomes_readable};
+use super::protocol::{Channel, ChannelError, Message};
 use super::spawn::{Side, Spawn, SpawnError};
 use super::{LaunchError, own_proc, userns};
 use crate::cgroup::Entry;
@@ -24,6 +24,7 @@ use crate::reason::chain;
 use crate::rootfs::Sources;
 use crate::rootfs::live::{Changed, Changer, Known, mount_id};
 use crate::state::LiveMount;
+use crate::sys::wait::becomes_readable;
 
 /// How long a change may take. The container's paths may lead to file systems of its own (FUSE), which can make whoever
 /// looks at them wait without end, while the container's lock is held.

@@ -91,6 +91,8 @@ pub enum RootfsError {
 pub struct Tree<'p> {
     plan: &'p Rootfs,
     root: OwnedFd,
+    /// How many of the plan's mounts are made.
+    made: usize,
     /// The container's devpts instance, if the plan mounts one.
     devpts: Option<OwnedFd>,
     /// Mounts of the plan that become read-only when all is made in them.
@@ -154,6 +156,7 @@ impl<'p> Tree<'p> {
         Ok(Self {
             plan,
             root,
+            made: 0,
             devpts: None,
             unfinished: Vec::new(),
             undo: Undo(None),
@@ -188,6 +191,7 @@ impl<'p> Tree<'p> {
         Ok(Self {
             plan,
             root,
+            made: 0,
             devpts: None,
             unfinished: Vec::new(),
             undo: Undo(Some(copy)),
@@ -204,7 +208,17 @@ impl<'p> Tree<'p> {
         self.devpts.as_ref().map(AsFd::as_fd)
     }
 
-    /// Makes all mounts, in order.
+    /// Makes the first mounts, up to one for which it matters in which cgroup this process is.
+    pub fn mount_early(&mut self, sources: &mut Sources) -> Result<(), RootfsError> {
+        let help = mount::Help {
+            label: self.plan.label(),
+            cgroup: None,
+            map_ids: &|_, _| Err(io::Error::from_raw_os_error(libc::EPERM)),
+        };
+        self.mount_while(sources, &help, mount::is_early)
+    }
+
+    /// Makes all mounts that are not made yet, in order.
     pub fn mount_all(
         &mut self,
         sources: &mut Sources,
@@ -216,8 +230,19 @@ impl<'p> Tree<'p> {
             cgroup: Some(cgroup),
             map_ids,
         };
-        for mount in &self.plan.mounts {
-            let tree = mount::mount(self.root.as_fd(), mount, sources, &help)?;
+        self.mount_while(sources, &help, |_| true)
+    }
+
+    fn mount_while(
+        &mut self,
+        sources: &mut Sources,
+        help: &mount::Help<'_>,
+        wanted: fn(&Mount) -> bool,
+    ) -> Result<(), RootfsError> {
+        let plan = self.plan;
+        for mount in plan.mounts[self.made..].iter().take_while(|mount| wanted(mount)) {
+            let tree = mount::mount(self.root.as_fd(), mount, sources, help)?;
+            self.made += 1;
             if mount::is_new_devpts(mount) {
                 self.devpts = tree;
             } else if mount::is_finished_later(mount) {

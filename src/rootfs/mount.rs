@@ -52,6 +52,19 @@ pub fn is_finished_later(mount: &Mount) -> bool {
     made_here && mount.attributes.set & Attributes::RDONLY != 0
 }
 
+/// Whether this mount is the same in whatever cgroup it is made: it shows none, has no content that would be accounted
+/// for, and the parent has nothing to do for it.
+pub fn is_early(mount: &Mount) -> bool {
+    match &mount.source {
+        MountSource::Filesystem { fstype, .. } => {
+            let known = ["proc", "sysfs", "tmpfs", "devpts", "mqueue"].contains(&fstype.as_str());
+            known && !mount.copy_up
+        }
+        MountSource::Bind { .. } => mount.idmap.is_none(),
+        MountSource::Cgroup | MountSource::Remount | MountSource::Reconfigure { .. } => false,
+    }
+}
+
 /// Makes a mount read-only whose plan says so and for which that had to wait.
 pub fn finish(mount: &Mount, tree: BorrowedFd<'_>) -> Result<(), RootfsError> {
     let read_only = Attributes {

@@ -33,4 +33,5 @@ pub mod stdin;
 pub mod timer;
 pub mod title;
 pub mod uts;
+pub mod wait;
 pub mod wasm_code;
