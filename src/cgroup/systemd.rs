@@ -1,23 +1,20 @@
 //! Scopes: the cgroup of a container whose host has systemd in charge of them.
 
-use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustbus::MessageBuilder;
 use rustbus::message_builder::MarshalledMessage;
 use rustbus::wire::ObjectPath;
 use rustbus::wire::unmarshal::traits::Variant;
 use rustix::event::Timespec;
-use rustix::fs::{AtFlags, CWD, Timestamps, UTIME_NOW, UTIME_OMIT, inotify};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::plan::cgroup::{CgroupMode, CgroupPlan, Location, Setting, expand_slice};
-use crate::sys::wait::becomes_readable;
 
 use super::dbus::{Bus, BusError, Serial, Value};
 use super::properties::{self, Property};
+use super::tree::Pauses;
 use super::{Cgroup, CgroupError, locate, mounts, v1, v2};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -285,17 +282,12 @@ pub(super) fn stop(location: &Location) -> Result<(), CgroupError> {
 
 /// Whether systemd ends an empty scope of v2 by itself: it does as soon as it knows, which takes less than a talk over the
 /// bus. Waits until it has. Otherwise it is to be asked.
+///
+/// Looks again and again: nobody tells of a cgroup's removal but inotify(7), of which closing alone takes 20 ms.
 pub(super) fn ends_by_itself(scope: &Path) -> bool {
-    // What fails here (a user may have only so many descriptors of inotify(7)) is no more than the shorter way.
-    have_it_look(scope).is_ok_and(|ended| ended)
-}
-
-fn have_it_look(scope: &Path) -> io::Result<bool> {
-    let removals = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    let parent = scope.parent().unwrap_or(Path::new("/"));
-    inotify::add_watch(&removals, parent, inotify::WatchFlags::DELETE)?;
-    // The kernel tells of changes 10 ms after the last that it told of (`cgroup_file_notify`), and that may have been the
-    // first process's coming. systemd also looks when the file seems to be written.
+    // The kernel tells systemd of an empty cgroup 10 ms after the last change that it told of (`cgroup_file_notify`), and
+    // that may have been the first process's coming. It also looks when the file seems to be written; where we may not do
+    // that, it looks later.
     let written_now = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
@@ -306,19 +298,14 @@ fn have_it_look(scope: &Path) -> io::Result<bool> {
             tv_nsec: UTIME_NOW,
         },
     };
-    match rustix::fs::utimensat(CWD, scope.join("cgroup.events"), &written_now, AtFlags::empty()) {
-        Err(Errno::NOENT) => return Ok(true),
-        touched => touched?,
-    }
-    let deadline = Instant::now() + PATIENCE;
-    while scope.try_exists()? {
-        if !becomes_readable(removals.as_fd(), deadline)? {
-            return Ok(false);
+    let _ = rustix::fs::utimensat(CWD, scope.join("cgroup.events"), &written_now, AtFlags::empty());
+    let mut pauses = Pauses::new(PATIENCE);
+    while scope.exists() {
+        if !pauses.pause() {
+            return false;
         }
-        // Which of the parent's directories went, does not matter.
-        while matches!(rustix::io::read(&removals, &mut [0_u8; 4096]), Ok(1..)) {}
     }
-    Ok(true)
+    true
 }
 
 /// A call with a unit's name alone.

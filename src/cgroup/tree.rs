@@ -180,18 +180,14 @@ impl Tree {
                 Err(source) => return Err(self.file_error("wait for", "cgroup.events", source)),
             }
         }
-        let mut pause = Duration::from_micros(50);
-        let mut waited = Duration::ZERO;
+        let mut pauses = Pauses::new(BUSY_LIMIT);
         loop {
             match rmdir(&self.path) {
                 Ok(()) => return Ok(()),
                 Err(error) if !is_busy(&error) => return Err(self.error("remove", error)),
-                Err(_) if waited >= BUSY_LIMIT => return Err(self.still_populated()),
+                Err(_) if !pauses.pause() => return Err(self.still_populated()),
                 Err(_) => {}
             }
-            std::thread::sleep(pause);
-            waited += pause;
-            pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
 
@@ -202,6 +198,33 @@ impl Tree {
             path: self.path.clone(),
             processes,
         }
+    }
+}
+
+/// Pauses between looking and looking again, short at first.
+pub(super) struct Pauses {
+    next: Duration,
+    /// What is left of all of them.
+    left: Duration,
+}
+
+impl Pauses {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            next: Duration::from_micros(50),
+            left: limit,
+        }
+    }
+
+    /// Sleeps; `false` where the limit is reached, which is no time to sleep.
+    pub(super) fn pause(&mut self) -> bool {
+        if self.left.is_zero() {
+            return false;
+        }
+        std::thread::sleep(self.next);
+        self.left = self.left.saturating_sub(self.next);
+        self.next = (self.next * 2).min(Duration::from_millis(50));
+        true
     }
 }
 
