@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::figures::{Figures, Plot, Table};
 use crate::lifecycle::quiet;
-use crate::measure::{LIMIT, Samples, finish, time};
+use crate::measure::{LIMIT, Samples, finish, time, turns};
 use crate::{Bench, Runtime, guest, installed};
 
 /// How long a daemon may take until it answers.
@@ -83,8 +83,7 @@ pub fn measure(bench: &mut Bench) -> Option<Table> {
     let rounds = (bench.options.rounds / FEWER).max(3);
     let mut samples = vec![vec![Samples::default(); ways.len()]; 2];
     for round in 0..rounds {
-        for turn in 0..ways.len() {
-            let way = (round + turn) % ways.len();
+        for way in turns(round, ways.len()) {
             samples[0][way].add(through(way));
             samples[1][way].add(without(way));
         }

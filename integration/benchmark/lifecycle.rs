@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::figures::{Plot, Table};
-use crate::measure::{Sample, Samples, attempt, time};
+use crate::measure::{Sample, Samples, attempt, time, turns};
 use crate::{Bench, Runtime, bundle, floor};
 
 /// One way to configure the containers.
@@ -166,9 +166,7 @@ impl Bench {
         let mut samples = vec![vec![Samples::default(); columns.len()]; ROWS.len()];
         let mut failures: Vec<Failures> = subjects.iter().map(|_| Failures::default()).collect();
         for round in 0..self.options.rounds {
-            for turn in 0..subjects.len() {
-                // Another runtime goes first in each round.
-                let at = (round + turn) % subjects.len();
+            for at in turns(round, subjects.len()) {
                 let taken = self.round(setting, &subjects[at], &mut failures[at]);
                 for (row, sample) in samples.iter_mut().zip(taken) {
                     sample.into_iter().for_each(|sample| row[at].add(sample));
@@ -207,6 +205,12 @@ impl Bench {
         failures: &mut Failures,
     ) -> [Option<Sample>; 8] {
         let bundle = subject.cycle.to_str().expect("UTF-8");
+        // Not counted: it pays for what the runtime before it has left to do, and for a kernel that has moved no process
+        // between cgroups for some time, which then takes 10 ms (the grace period of RCU).
+        let warming = self.with(setting, subject, &["run", "--bundle", bundle, "foreground"]);
+        if failures.attempt(subject, RUN, warming).is_none() {
+            self.remove(setting, subject, "foreground");
+        }
         let [create, start, delete] = self.cycle(setting, subject, failures);
         let mut own = |row: usize, arguments: &[&str]| {
             failures.attempt(subject, row, self.with(setting, subject, arguments))

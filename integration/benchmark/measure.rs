@@ -39,6 +39,16 @@ fn children() -> Duration {
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
+/// Whose turn it is in a round of so many: each is first as often, and comes after each other as often, since what a command
+/// leaves to the kernel's and systemd's workers costs the next one time.
+pub fn turns(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    let backwards = round % 2 == 1;
+    (0..count).map(move |turn| {
+        let turn = if backwards { count - 1 - turn } else { turn };
+        (round / 2 + turn) % count
+    })
+}
+
 /// How long a command may take. A peer's may hang: youki's `run` waits for good for a program that ended before it
 /// began to wait.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -109,5 +119,25 @@ impl Samples {
             cpu: Figures::of(&cpu).map(|figures| figures.median),
             ..Figures::of(&wall)?
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turns;
+
+    #[test]
+    fn each_comes_after_each_other_as_often() {
+        let order = |round| turns(round, 3).collect::<Vec<_>>();
+        assert_eq!(
+            [0, 1, 2, 3].map(order),
+            [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]].map(Vec::from)
+        );
+        let all: Vec<usize> = (0..6).flat_map(|round| turns(round, 3)).collect();
+        for one in 0..3 {
+            let after = |other: usize| all.windows(2).filter(|pair| **pair == [other, one]).count();
+            let others: Vec<usize> = (0..3).filter(|other| *other != one).map(after).collect();
+            assert!(others[0].abs_diff(others[1]) <= 1, "{one}: {others:?}");
+        }
     }
 }

@@ -25,6 +25,8 @@ const DRIFT: f64 = 1.25;
 const SETTLING: Duration = Duration::from_secs(120);
 /// How long others are watched.
 const WATCH: Duration = Duration::from_millis(1000);
+/// What [`settle`] watches at least.
+const BREATH: Duration = Duration::from_millis(20);
 /// Starts of the calibration, a few for warming up before.
 const STARTS: usize = 60;
 
@@ -99,6 +101,20 @@ pub fn wait_for_quiet(processors: usize) {
             told = true;
         }
         std::thread::sleep(WATCH);
+    }
+}
+
+/// Waits, a second at most, until the kernel and systemd have done what they do after a runtime has said that its containers
+/// are gone: that is not the next one's time.
+pub fn settle() {
+    let begin = Instant::now();
+    loop {
+        let before = now().busy;
+        std::thread::sleep(BREATH);
+        // A tick or two are everybody's.
+        if now().busy - before <= 1 || begin.elapsed() >= WATCH {
+            return;
+        }
     }
 }
 

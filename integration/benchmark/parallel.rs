@@ -4,7 +4,8 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::figures::{Figures, Plot, Table};
-use crate::measure::{attempt, finish};
+use crate::measure::{attempt, finish, turns};
+use crate::noise::settle;
 use crate::{Bench, Runtime};
 
 /// How many at once, and how many times that is measured: what a goal is about several times.
@@ -26,9 +27,8 @@ pub fn measure(bench: &mut Bench) -> Table {
     for (nth, (number, times)) in NUMBERS.into_iter().enumerate() {
         let fits = available_kb() > number as u64 * EACH_KB;
         let mut values = vec![Vec::new(); runtimes.len()];
-        for turn in 0..times * runtimes.len() {
-            // In turn, another one first each time and for each number.
-            let at = (turn + turn / runtimes.len() + nth) % runtimes.len();
+        for at in (nth..nth + times).flat_map(|round| turns(round, runtimes.len())) {
+            settle();
             let runtime = &runtimes[at];
             if fits || runtime.is_ours() || runtime.name.starts_with("crun ") {
                 match all_running(bench, runtime, bundle, number) {

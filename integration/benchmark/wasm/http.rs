@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::docker::wait_for_compilers;
 use crate::figures::{Figures, Plot, Table};
-use crate::measure::time;
+use crate::measure::{time, turns};
 use crate::{Bench, Place, Runtime, bundle};
 
 const CONNECTIONS: [usize; 3] = [1, 10, 100];
@@ -110,8 +110,7 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Vec<Ta
     for connections in CONNECTIONS {
         let mut rates: Vec<Vec<f64>> = servers.iter().map(|_| Vec::new()).collect();
         for round in 0..ROUNDS {
-            for turn in 0..servers.len() {
-                let at = (round + turn) % servers.len();
+            for at in turns(round, servers.len()) {
                 rates[at].push(rate(servers[at].1, connections));
             }
         }
@@ -142,8 +141,7 @@ fn starts(bench: &Bench, ours: &Runtime, services: &[Service], names: &[String])
     wait_for_compilers();
     let mut times: Vec<Vec<f64>> = services.iter().map(|_| Vec::new()).collect();
     for round in 0..bench.options.rounds {
-        for turn in 0..services.len() {
-            let at = (round + turn) % services.len();
+        for at in turns(round, services.len()) {
             let service = &services[at];
             let begin = Instant::now();
             service.start(place, ours);

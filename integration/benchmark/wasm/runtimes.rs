@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::figures::{Figures, Plot, Table};
-use crate::measure::{Samples, time};
+use crate::measure::{Samples, time, turns};
 use crate::{Bench, guest, large};
 
 const MODULES: [(&str, usize); 2] = [("warm run of hello", 0), ("warm run of 1 MB", 1_000_000)];
@@ -54,8 +54,7 @@ pub fn measure(bench: &mut Bench) -> Option<Table> {
             run(runtime);
         }
         for round in 0..(bench.options.rounds / FEWER).max(3) {
-            for turn in 0..able.len() {
-                let at = (round + turn) % able.len();
+            for at in turns(round, able.len()) {
                 samples[at].add(run(&able[at]));
             }
         }

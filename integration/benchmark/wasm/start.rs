@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::docker::wait_for_compilers;
 use crate::figures::{Plot, Table};
 use crate::lifecycle::quiet;
-use crate::measure::{Samples, time};
+use crate::measure::{Samples, time, turns};
 use crate::{Bench, Place, Runtime, large};
 
 /// Name in the table, bytes of the module (0: the guest `hello`), and how many cold rounds are worth their time.
@@ -61,8 +61,7 @@ pub fn measure(bench: &Bench, ours: &Runtime, wasmtime: Option<&Path>) -> Table 
         let mut warm = vec![NATIVE, WARM];
         warm.extend(wasmtime.map(|_| CACHED));
         for round in 0..bench.options.rounds {
-            for turn in 0..warm.len() {
-                let column = warm[(round + turn) % warm.len()];
+            for column in turns(round, warm.len()).map(|at| warm[at]) {
                 let command = match (column, wasmtime) {
                     (CACHED, Some(program)) => of_wasmtime(place, program, &guest, true),
                     (NATIVE, _) => run(place, ours, &bundles.native),
