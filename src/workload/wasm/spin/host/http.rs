@@ -105,7 +105,9 @@ fn request_of(request: types::Request) -> Result<Request<Full<Bytes>>, types::Ht
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()));
         if !named {
-            built = built.header(HOST, authority.as_str());
+            // Who asks is no part of it.
+            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+            built = built.header(HOST, host);
         }
     }
     for (name, value) in request.headers {
@@ -172,6 +174,14 @@ mod tests {
         };
         let request = request_of(request(uri)).map_err(|_| FetchError::InvalidUrl)?;
         fetch(&grants, request, most).await
+    }
+
+    #[test]
+    fn a_server_is_not_told_who_asks_in_its_name() {
+        let Ok(built) = request_of(request("https://user:secret@one.test:8443/x")) else {
+            panic!("a request")
+        };
+        assert_eq!(built.headers()[HOST], "one.test:8443");
     }
 
     #[tokio::test]

@@ -94,11 +94,7 @@ impl HttpOut {
     }
 
     fn report(&self, uri: &Uri) {
-        let place = match uri.authority() {
-            Some(authority) => format!("{}://{authority}", uri.scheme_str().unwrap_or("http")),
-            None => "http://self".to_owned(),
-        };
-        let place = printable(&place);
+        let place = printable(&place(uri));
         let component = &self.grants.component;
         let line = format!(
             "wrun: component `{component}` may not send a request to {place}; to allow it, add it to \
@@ -110,6 +106,16 @@ impl HttpOut {
 
     fn app(&self) -> Option<Arc<App>> {
         self.link.get().and_then(Weak::upgrade)
+    }
+}
+
+/// What the manifest would have to allow. Not all of the authority: a user's password may be in it.
+fn place(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    match (uri.host(), uri.port_u16()) {
+        (Some(host), Some(port)) => format!("{scheme}://{host}:{port}"),
+        (Some(host), None) => format!("{scheme}://{host}"),
+        (None, _) => "http://self".to_owned(),
     }
 }
 
@@ -246,6 +252,18 @@ mod tests {
         assert_eq!(way("http://self", "http://api.spin.internal/x"), None);
         assert_eq!(way("http://one.test", "http://one.test/x"), Some(Way::Outside));
         assert_eq!(way("http://self", "http://one.test/x"), None);
+    }
+
+    #[test]
+    fn what_is_told_of_a_request_has_no_password() {
+        for (uri, told) in [
+            ("https://user:secret@one.test:8443/x?y", "https://one.test:8443"),
+            ("http://one.test/x", "http://one.test"),
+            ("http://[::1]:80/", "http://[::1]:80"),
+            ("/relative", "http://self"),
+        ] {
+            assert_eq!(place(&uri.parse().expect("a URI")), told);
+        }
     }
 
     /// What the runtime configuration says of connections holds for requests of the guests' own as well.
