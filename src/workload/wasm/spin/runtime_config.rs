@@ -364,6 +364,11 @@ fn client_tls(key: &str, table: &dyn TableLike) -> Result<ClientTls, RuntimeConf
     // As with Spin, those of the file alone where nothing else is said.
     let usual = match (fields.boolean(platform)?, fields.boolean(usual)?) {
         (None, None) => roots.is_none(),
+        (Some(true), Some(false)) => {
+            let reason = "there are none of a platform here but Mozilla's, which ca_use_webpki_roots = false leaves \
+                          out; name a file with ca_roots_file, or remove one of the two";
+            return Err(wrong(&format!("{key}.{platform}"), reason));
+        }
         (platform, usual) => platform == Some(true) || usual == Some(true),
     };
     if roots.is_none() && !usual {

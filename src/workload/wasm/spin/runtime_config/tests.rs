@@ -68,7 +68,7 @@ fn roots_are_those_of_the_file_where_nothing_else_is_said() {
         (true, true)
     );
     assert_eq!(
-        of("ca_use_platform_roots = true\nca_use_webpki_roots = false"),
+        of("ca_use_platform_roots = false\nca_use_webpki_roots = true"),
         (false, true)
     );
 }
@@ -155,6 +155,11 @@ fn what_is_wrong_is_named() {
         (
             "[[client_tls]]\ncomponent_ids = [\"a\"]\nhosts = [\"a\"]\nca_use_webpki_roots = false",
             "client_tls[0]: leaves no roots, so no server would be believed",
+        ),
+        (
+            "[[client_tls]]\ncomponent_ids = [\"a\"]\nhosts = [\"a\"]\nca_roots_file = \"a\"\n\
+             ca_use_platform_roots = true\nca_use_webpki_roots = false",
+            "client_tls[0].ca_use_platform_roots: there are none of a platform here but Mozilla's",
         ),
         (
             "[outbound_networking]\nblock_networks = [\"private\"]",
