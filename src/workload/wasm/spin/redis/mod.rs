@@ -188,7 +188,12 @@ impl Subscriber {
             drop(connection);
             let (server, reason) = (printable(&self.server.name()), printable(&reason));
             say(&format!("the connection to {server} is lost: {reason}"));
-            connection = match until(stop.as_mut(), self.subscribe_again()).await {
+            let tell = |reason: &str| {
+                say(&format!(
+                    "the connection to {server} cannot be made again: {reason}"
+                ))
+            };
+            connection = match until(stop.as_mut(), self.subscribe_again(tell)).await {
                 None => return Ok(()),
                 Some(connection) => connection,
             };
@@ -201,12 +206,18 @@ impl Subscriber {
         Connection::open(&self.server, &self.trust, channels).await
     }
 
-    async fn subscribe_again(&self) -> Connection {
-        let mut pause = FIRST_PAUSE;
+    /// Tells why it cannot be made, whenever that is not what was told last.
+    async fn subscribe_again(&self, tell: impl Fn(&str)) -> Connection {
+        let (mut pause, mut told) = (FIRST_PAUSE, String::new());
         loop {
             tokio::time::sleep(pause).await;
-            if let Ok(connection) = self.subscribe().await {
-                return connection;
+            match self.subscribe().await {
+                Ok(connection) => return connection,
+                Err(reason) if reason == told => {}
+                Err(reason) => {
+                    tell(&printable(&reason));
+                    told = reason;
+                }
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -278,4 +289,47 @@ fn say(text: &str) {
     let line = format!("wrun: {text}\n");
     // As one write, so that lines of others do not come between; there is nobody to tell where it fails.
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn why_a_server_is_not_come_back_to_is_told_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let answers = [
+            "-WRONGPASS no",
+            "-WRONGPASS no",
+            "-LOADING yet",
+            "-WRONGPASS no",
+            "+OK",
+        ];
+        let server = std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let asked = stream.read(&mut [0; 100]).expect("a request");
+                assert_ne!(asked, 0);
+                write!(stream, "{answer}\r\n").expect("sent");
+            }
+        });
+        let subscriber = Subscriber {
+            server: Server::parse(&format!("redis://:secret@127.0.0.1:{port}")).expect("an address"),
+            trust: Trust::default(),
+            listeners: BTreeMap::new(),
+            slots: Arc::new(Slots::new(1)),
+            most: 1,
+        };
+        let told = Mutex::new(Vec::new());
+        let tell = |reason: &str| told.lock().expect("no panic").push(reason.to_owned());
+        subscriber.subscribe_again(tell).await;
+        server.join().expect("no panic");
+        let refused = |error: &str| format!("redis://127.0.0.1:{port}: the server refuses AUTH: {error}");
+        let expected = ["WRONGPASS no", "LOADING yet", "WRONGPASS no"].map(refused);
+        assert_eq!(told.into_inner().expect("no panic"), expected);
+    }
 }
