@@ -186,15 +186,17 @@ impl Hold {
         Ok(())
     }
 
-    /// Gives all of it back.
-    pub fn clear(&mut self) {
-        self.all.add_permits(std::mem::take(&mut self.steps));
+    /// Gives back what it has beside that many bytes.
+    pub fn keep(&mut self, bytes: usize) {
+        let kept = bytes.div_ceil(STEP).min(self.steps);
+        self.all.add_permits(self.steps - kept);
+        self.steps = kept;
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.clear();
+        self.keep(0);
     }
 }
 

@@ -25,15 +25,20 @@ pub struct RedisStore {
     trust: Trust,
     /// Made when it is first needed, and again after it failed.
     connection: Mutex<Shared>,
-    allowance: Allowance,
     swaps: Semaphore,
     share: Share,
     bounds: Bounds,
 }
 
+#[derive(Clone)]
+struct Made {
+    connection: MultiplexedConnection,
+    allowance: Allowance,
+}
+
 #[derive(Default)]
 struct Shared {
-    made: Option<(MultiplexedConnection, Driver)>,
+    made: Option<(Made, Driver)>,
     /// How many were made.
     number: u64,
 }
@@ -45,7 +50,6 @@ impl RedisStore {
             trust: trusts.of_any(server.host()),
             server,
             connection: Mutex::default(),
-            allowance: Allowance::new(&bounds),
             swaps: Semaphore::new(SWAPS),
             share: bounds.share(),
             bounds,
@@ -53,21 +57,27 @@ impl RedisStore {
     }
 
     /// The connection, and its number.
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64)> {
+    async fn connection(&self) -> Result<(Made, u64)> {
         let mut shared = self.connection.lock().await;
-        if let Some((connection, _)) = &shared.made {
-            return Ok((connection.clone(), shared.number));
+        if let Some((made, _)) = &shared.made {
+            return Ok((made.clone(), shared.number));
         }
-        let made = self.server.connect(&self.trust, self.allowance.clone()).await;
-        let made = made.map_err(Error::Other)?;
+        let allowance = Allowance::new(&self.bounds);
+        let connected = self.server.connect(&self.trust, allowance.clone()).await;
+        let (connection, driver) = connected.map_err(Error::Other)?;
+        let made = Made {
+            connection,
+            allowance,
+        };
         shared.number += 1;
-        Ok((shared.made.insert(made).0.clone(), shared.number))
+        shared.made = Some((made.clone(), driver));
+        Ok((made, shared.number))
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        let (mut connection, number) = self.connection().await?;
-        let _call = self.allowance.call();
-        match command.query_async(&mut connection).await {
+        let (mut made, number) = self.connection().await?;
+        let _call = made.allowance.call_of_many();
+        match command.query_async(&mut made.connection).await {
             Ok(value) => Ok(value),
             Err(error) => Err(self.failed(&error, number).await),
         }

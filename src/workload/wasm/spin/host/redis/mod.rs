@@ -1,6 +1,7 @@
 //! Redis: what the interfaces of its client have in common, whatever generation they are of, and the connections
 //! that key-value stores use too.
 
+mod replies;
 mod v1;
 mod v2;
 mod v3;
@@ -13,6 +14,7 @@ use redis::{
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+pub use self::replies::Replies;
 /// The errors of handlers of messages, of both generations.
 pub use super::bindings::fermyon::spin::redis_types::Error as HandlerErrorV1;
 pub use super::bindings::spin::redis::redis::Error as HandlerErrorV3;
@@ -110,7 +112,7 @@ impl Server {
         trust: &Trust,
         allowance: Allowance,
     ) -> Result<(MultiplexedConnection, Driver), String> {
-        let stream = Capped::new(self.secured(stream, trust).await?, allowance);
+        let stream = Capped::redis(self.secured(stream, trust).await?, allowance);
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_TIME));
         let greeting = MultiplexedConnection::new_with_config(&self.settings, stream, config);
         let greeted = tokio::time::timeout(CONNECT_TIME, greeting).await;
@@ -258,7 +260,7 @@ fn open(
 
 impl Opened {
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
-        let _call = self.allowance.call();
+        let _call = self.allowance.call_of_many();
         Ok(command.query_async(&mut self.connection.clone()).await?)
     }
 
