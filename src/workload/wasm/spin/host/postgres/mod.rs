@@ -11,9 +11,10 @@ mod value;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio_postgres::Client;
-use tokio_postgres::config::{Config, Host, TargetSessionAttrs};
+use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 
 use self::tls::Tls;
 pub use self::value::{Bound, Value};
@@ -85,6 +86,8 @@ pub struct Builder {
 #[derive(Clone)]
 pub struct Opened {
     client: Arc<Client>,
+    /// The server answers one call after another, so that they lose nothing by it; what comes is the answer of one.
+    turn: Arc<Mutex<()>>,
     allowance: Allowance,
     bounds: Bounds,
 }
@@ -135,6 +138,16 @@ fn parse(address: &str) -> Result<(Config, Vec<(String, u16)>), Error> {
     Ok((config, hosts))
 }
 
+/// Where it was said who a server is to be, it is to show it: with `prefer`, the default, whoever is in between could say
+/// that it has no TLS. `disable` is asked for.
+fn strict(config: &Config, named: bool) -> Config {
+    let mut config = config.clone();
+    if named && config.get_ssl_mode() == SslMode::Prefer {
+        config.ssl_mode(SslMode::Require);
+    }
+    config
+}
+
 /// Opens a connection for an instance, to the first of the hosts that lets it in. `trust` is for servers of which nothing
 /// else is said.
 fn open(
@@ -161,11 +174,12 @@ fn open(
         let mut last = failed("the address names no host");
         for (host, port) in &hosts {
             let allowance = Allowance::new(&bounds);
-            let trust = trust
+            let own = trust
                 .clone()
-                .unwrap_or_else(|| stores.trust(&grants.component, host));
+                .or_else(|| stores.own_trust(&grants.component, host));
+            let config = strict(&config, own.is_some());
             let tls = Tls {
-                trust,
+                trust: own.unwrap_or_default(),
                 host: host.clone(),
             };
             match greet(&config, tls, &grants, *port, allowance.clone()).await {
@@ -174,6 +188,7 @@ fn open(
                     return Ok(Connection {
                         opened: Opened {
                             client,
+                            turn: Arc::default(),
                             allowance,
                             bounds,
                         },
@@ -254,12 +269,14 @@ impl From<tokio_postgres::Error> for Error {
 impl Opened {
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
         self.check(&statement, &parameters)?;
+        let _turn = self.turn.lock().await;
         let _call = self.allowance.call();
         Ok(self.client.execute_raw(statement.as_str(), parameters).await?)
     }
 
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
         self.check(&statement, &parameters)?;
+        let _turn = self.turn.lock().await;
         let _call = self.allowance.call();
         let statement = self.client.prepare(&statement).await?;
         let columns = statement.columns().iter().map(|column| Column {
@@ -269,7 +286,7 @@ impl Opened {
         let columns: Vec<Column> = columns.collect();
         let mut found = Box::pin(self.client.query_raw(&statement, parameters).await?);
         let left = |bytes: usize| self.bounds.call_bytes.saturating_sub(bytes);
-        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let (mut rows, mut bytes, mut hold) = (Vec::new(), 0, self.bounds.hold());
         while let Some(row) = found.next().await {
             let row = row?;
             let mut values = Vec::with_capacity(columns.len());
@@ -285,9 +302,10 @@ impl Opened {
                 bytes += value.bytes();
                 values.push(value);
             }
-            self.bounds
-                .check(bytes)
-                .map_err(|text| Error::QueryFailed(text, None))?;
+            let too_much = |text| Error::QueryFailed(text, None);
+            self.bounds.check(bytes).map_err(too_much)?;
+            // Beside what was read of them, which the allowance holds: a NULL has four bytes there and many here.
+            hold.grow(bytes).map_err(too_much)?;
             rows.push(values);
         }
         Ok(Rows { columns, rows })

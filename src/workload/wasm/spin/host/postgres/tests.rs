@@ -246,8 +246,51 @@ async fn a_server_without_tls_is_told_where_it_must_have_it() {
         server.port
     );
     let failure = opened(&address, &[&host]).await.map(|_| ());
+    let is_told = |failure: Result<(), Error>| {
+        assert!(
+            matches!(&failure, Err(Error::ConnectionFailed(text)) if text.contains("does not support TLS")),
+            "{failure:?}"
+        );
+    };
+    is_told(failure);
+    // It must as well where it was said by whom it is to be known, unless the address does without.
+    let Some(authority) = Authority::new() else { return };
+    let root = || Trust::new(authority.root.as_bytes(), false).expect("a root");
+    let address = address.replace("?sslmode=require", "");
+    for (trust, hosts) in [(Some(root()), &[][..]), (None, &["127.0.0.1"])] {
+        let (stores, grants) = (trusting(&authority.root, hosts), granted(&[], &[&host]));
+        let share = stores.bounds.share();
+        let failure = open(&address, trust.clone(), &grants, &stores, &share).await;
+        is_told(failure.map(|_| ()));
+        let plain = format!("{address}?sslmode=disable");
+        let connection = open(&plain, trust, &grants, &stores, &share).await;
+        connection.expect("it was asked for");
+    }
+}
+
+#[tokio::test]
+async fn rows_are_held_as_what_they_are_here() {
+    let Some(server) = servers::postgres() else { return };
+    let address = format!("postgres://wrun:secret@127.0.0.1:{}/postgres", server.port);
+    let connection = opened(&address, &[&format!("postgres://127.0.0.1:{}", server.port)]).await;
+    let connection = connection.expect("a connection");
+    let mut opened = connection.opened.clone();
+    opened.bounds = Bounds::new(Some(1 << 20), None);
+    let nulls = |count: usize| {
+        opened.query(
+            format!("SELECT NULL::int4, NULL::text FROM generate_series(1, {count})"),
+            Vec::new(),
+        )
+    };
+    let most = opened.bounds.call_bytes;
+    let others = opened.bounds.held(3 * most + most / 2).expect("what others have");
+    let error = nulls(6000).await.expect_err("more than is left");
     assert!(
-        matches!(&failure, Err(Error::ConnectionFailed(text)) if text.contains("does not support TLS")),
-        "{failure:?}"
+        matches!(&error, Error::QueryFailed(text, None) if text.contains("all calls")),
+        "{error:?}"
     );
+    drop(others);
+    assert_eq!(nulls(6000).await.expect("rows").rows.len(), 6000);
+    // And none of it once they are taken.
+    opened.bounds.held(4 * most).expect("all of it");
 }

@@ -62,6 +62,10 @@ impl Value {
                 Self::ArrayInt32(numbers) => size_of_val(numbers.as_slice()),
                 Self::ArrayInt64(numbers) => size_of_val(numbers.as_slice()),
                 Self::ArrayDecimal(all) | Self::ArrayStr(all) => texts(all),
+                Self::RangeDecimal(from, to) => {
+                    let bounds = [from, to].into_iter().flatten();
+                    bounds.map(|(text, _)| text.len()).sum()
+                }
                 _ => 0,
             }
     }
