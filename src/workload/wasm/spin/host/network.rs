@@ -63,11 +63,16 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     }
 }
 
-/// What needs no look-up; an IPv6 address may have the brackets of a URL.
+/// What needs no look-up.
 fn address(host: &str, port: u16) -> Option<SocketAddr> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let ip = bare.unwrap_or(host).parse().ok()?;
+    let ip = bare(host).parse().ok()?;
     Some(SocketAddr::new(ip, port))
+}
+
+/// A host without the brackets that an IPv6 address has in a URL, which it has in no certificate.
+pub fn bare(host: &str) -> &str {
+    let within = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    within.unwrap_or(host)
 }
 
 #[cfg(test)]

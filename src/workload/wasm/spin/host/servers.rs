@@ -51,7 +51,7 @@ fn program(names: &[&str]) -> Option<PathBuf> {
     found
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound").port()
 }
@@ -243,8 +243,12 @@ pub fn mqtt() -> Option<Server> {
 
 /// With TLS alone, where there is an authority.
 pub fn mqtt_with(authority: Option<&Authority>) -> Option<Server> {
+    mqtt_at(free_port(), authority)
+}
+
+pub fn mqtt_at(port: u16, authority: Option<&Authority>) -> Option<Server> {
     let program = program(&["mosquitto"])?;
-    let (port, directory) = (free_port(), directory());
+    let directory = directory();
     let configuration = directory.path().join("configuration");
     let secure = authority.map(|authority| {
         let [certificate, key] = authority.files();

@@ -13,7 +13,7 @@ use rumqttc::{
 use tokio::sync::Mutex;
 
 use super::bounds::{ANSWER_TIME, Bounds, CONNECT_TIME, Permit, Share};
-use super::network::Unreachable;
+use super::network::{Unreachable, bare};
 use super::{Grants, Stores};
 
 /// Requests that may wait in a client: there is one at a time.
@@ -50,8 +50,16 @@ pub struct Connection {
 /// What of a connection outlives a call into its instance's table.
 #[derive(Clone)]
 pub struct Opened {
-    client: Arc<Mutex<(AsyncClient, EventLoop)>>,
+    options: Arc<MqttOptions>,
+    /// What the last message went by, where it has arrived.
+    client: Arc<Mutex<Option<Client>>>,
     bounds: Bounds,
+}
+
+/// A client and what drives it; without a connection at first.
+struct Client {
+    requests: AsyncClient,
+    events: EventLoop,
 }
 
 /// Where a broker is, and who we are to it.
@@ -126,7 +134,9 @@ fn open(
                 Unreachable::Failed(text) => Error::Other(text),
             })?;
         let permit = permit.await.map_err(|_| Error::TooManyConnections)?;
-        let mut options = MqttOptions::new(client, host, port);
+        // The client looks for a certificate of this, with brackets and all.
+        let named = if secure.is_some() { bare(&host) } else { &host };
+        let mut options = MqttOptions::new(client, named, port);
         if secure.is_some() {
             let tls = TlsConfiguration::Rustls(trust.config());
             options.set_transport(Transport::tls_with_config(tls));
@@ -137,17 +147,41 @@ fn open(
         // Of the two octets that it has; none at all, or a second at least.
         options.set_keep_alive(Duration::from_secs(keep_alive.min(u64::from(u16::MAX))));
         options.set_max_packet_size(LONGEST_ANSWER, bounds.call_bytes);
-        let (client, mut events) = AsyncClient::new(options, WAITING);
-        events
-            .network_options
-            .set_connection_timeout(CONNECT_TIME.as_secs());
         Ok(Connection {
             opened: Opened {
-                client: Arc::new(Mutex::new((client, events))),
+                options: Arc::new(options),
+                client: Arc::default(),
                 bounds,
             },
             _permit: permit,
         })
+    }
+}
+
+impl Client {
+    fn new(options: &MqttOptions) -> Self {
+        let (requests, mut events) = AsyncClient::new(options.clone(), WAITING);
+        let network = &mut events.network_options;
+        network.set_connection_timeout(CONNECT_TIME.as_secs());
+        Self { requests, events }
+    }
+
+    /// Returns when the broker has it as surely as was asked.
+    async fn publish(&mut self, topic: String, payload: Vec<u8>, quality: QoS) -> Result<(), Error> {
+        let sending = self.requests.publish(topic, quality, false, payload);
+        sending.await.map_err(|error| Error::Other(error.to_string()))?;
+        loop {
+            let event = self.events.poll().await;
+            match (
+                quality,
+                event.map_err(|error| Error::ConnectionFailed(error.to_string()))?,
+            ) {
+                (QoS::AtMostOnce, Event::Outgoing(Outgoing::Publish(_)))
+                | (QoS::AtLeastOnce, Event::Incoming(Packet::PubAck(_)))
+                | (QoS::ExactlyOnce, Event::Incoming(Packet::PubComp(_))) => return Ok(()),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -162,26 +196,14 @@ impl Opened {
             Surety::AtLeastOnce => QoS::AtLeastOnce,
             Surety::ExactlyOnce => QoS::ExactlyOnce,
         };
-        let mut client = self.client.lock().await;
-        let (client, events) = &mut *client;
-        let sending = client.publish(topic, quality, false, payload);
-        sending.await.map_err(|error| Error::Other(error.to_string()))?;
-        let sent = async {
-            loop {
-                let event = events
-                    .poll()
-                    .await
-                    .map_err(|error| Error::ConnectionFailed(error.to_string()))?;
-                match (quality, event) {
-                    (QoS::AtMostOnce, Event::Outgoing(Outgoing::Publish(_)))
-                    | (QoS::AtLeastOnce, Event::Incoming(Packet::PubAck(_)))
-                    | (QoS::ExactlyOnce, Event::Incoming(Packet::PubComp(_))) => return Ok(()),
-                    _ => {}
-                }
-            }
-        };
-        let sent = tokio::time::timeout(ANSWER_TIME, sent).await;
-        sent.unwrap_or_else(|_| Err(Error::ConnectionFailed("the broker does not answer".to_owned())))
+        let mut last = self.client.lock().await;
+        // Put back where the message has arrived. Where it has not, or nobody waits for that any more, it is gone with its
+        // client, which would send it beside the next one and take the answer to it for the next one's.
+        let mut client = last.take().unwrap_or_else(|| Client::new(&self.options));
+        let sent = tokio::time::timeout(ANSWER_TIME, client.publish(topic, payload, quality)).await;
+        sent.unwrap_or_else(|_| Err(Error::ConnectionFailed("the broker does not answer".to_owned())))?;
+        *last = Some(client);
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The client on a real broker.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::workload::wasm::spin::host::authority::Authority;
 use crate::workload::wasm::spin::host::servers;
@@ -17,10 +19,8 @@ async fn opened(address: &str, hosts: &[&str]) -> Result<Connection, Error> {
     .await
 }
 
-#[tokio::test]
-async fn messages_arrive_with_every_surety() {
-    let Some(server) = servers::mqtt() else { return };
-    let port = server.port;
+/// Takes what is published until there are so many messages.
+async fn subscribed(port: u16, count: usize) -> tokio::task::JoinHandle<Vec<(String, Vec<u8>)>> {
     let mut options = MqttOptions::new("subscriber", "127.0.0.1", port);
     options.set_keep_alive(Duration::from_secs(30));
     let (subscriber, mut events) = AsyncClient::new(options, WAITING);
@@ -32,15 +32,23 @@ async fn messages_arrive_with_every_surety() {
         events.poll().await.expect("an event"),
         Event::Incoming(Packet::SubAck(_))
     ) {}
-    let arrived = tokio::spawn(async move {
+    tokio::spawn(async move {
         let mut arrived = Vec::new();
-        while arrived.len() < 4 {
+        while arrived.len() < count {
             if let Event::Incoming(Packet::Publish(message)) = events.poll().await.expect("an event") {
                 arrived.push((message.topic, message.payload.to_vec()));
             }
         }
+        drop(subscriber);
         arrived
-    });
+    })
+}
+
+#[tokio::test]
+async fn messages_arrive_with_every_surety() {
+    let Some(server) = servers::mqtt() else { return };
+    let port = server.port;
+    let arrived = subscribed(port, 4).await;
     let address = format!("mqtt://127.0.0.1:{port}?client_id=wrun");
     let connection = opened(&address, &[&format!("mqtt://127.0.0.1:{port}")])
         .await
@@ -67,6 +75,61 @@ async fn messages_arrive_with_every_surety() {
         .map(|number: u8| (format!("topic/{number}"), vec![number]))
         .collect();
     assert_eq!(arrived, expected);
+}
+
+#[tokio::test]
+async fn a_message_that_did_not_arrive_is_not_sent_with_a_later_one() {
+    let port = servers::free_port();
+    let address = format!("mqtt://127.0.0.1:{port}?client_id=wrun");
+    let connection = opened(&address, &[&format!("mqtt://127.0.0.1:{port}")]).await;
+    let connection = connection.expect("it is made when a message is sent");
+    let publish = |number: u8| {
+        let sending = connection
+            .opened
+            .publish(format!("topic/{number}"), vec![number], Surety::AtLeastOnce);
+        tokio::time::timeout(Duration::from_secs(30), sending)
+    };
+    for number in 0..6 {
+        let error = publish(number).await.expect("an answer at once");
+        assert!(
+            matches!(&error, Err(Error::ConnectionFailed(text)) if text.contains("refused")),
+            "{error:?}"
+        );
+    }
+    let Some(_server) = servers::mqtt_at(port, None) else {
+        return;
+    };
+    let arrived = subscribed(port, 2).await;
+    // Neither is one that its sender has left.
+    assert!(publish(6).now_or_never().is_none(), "it has begun");
+    for number in [7, 8] {
+        publish(number).await.expect("in time").expect("sent");
+    }
+    let arrived = arrived.await.expect("no panic");
+    let expected = [7, 8].map(|number: u8| (format!("topic/{number}"), vec![number]));
+    assert_eq!(arrived, expected);
+}
+
+#[tokio::test]
+async fn an_ipv6_address_is_named_as_in_certificates() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+        eprintln!("skipped: there is no IPv6 here");
+        return;
+    };
+    let address = format!("mqtts://{}", listener.local_addr().expect("bound"));
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut first = [0];
+        std::io::Read::read_exact(&mut stream, &mut first).expect("a greeting");
+        first
+    });
+    let connection = opened(&address, &[&address]).await.expect("made later");
+    let sent = connection
+        .opened
+        .publish("t".to_owned(), Vec::new(), Surety::AtMostOnce);
+    sent.await.expect_err("the server has left");
+    // The first byte of TLS, which the client does not begin without a name.
+    assert_eq!(server.join().expect("no panic"), [22]);
 }
 
 #[tokio::test]
