@@ -12,6 +12,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::network::bare;
+use crate::workload::wasm::spin::allowed_hosts::Host;
+
 /// What goes to a server and comes from it.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -94,8 +97,7 @@ impl Trust {
         host: &str,
         protocol: Option<&[u8]>,
     ) -> io::Result<TlsStream<S>> {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let name = ServerName::try_from(bare.unwrap_or(host).to_owned()).map_err(io::Error::other)?;
+        let name = ServerName::try_from(bare(host).to_owned()).map_err(io::Error::other)?;
         let mut config = self.config();
         if let Some(protocol) = protocol {
             Arc::make_mut(&mut config).alpn_protocols = vec![protocol.to_vec()];
@@ -112,7 +114,7 @@ pub struct Trusts(Vec<Named>);
 #[derive(Debug, Clone)]
 struct Named {
     components: BTreeSet<String>,
-    /// In lower case.
+    /// As [`plain`] has them.
     hosts: BTreeSet<String>,
     trust: Trust,
 }
@@ -122,14 +124,14 @@ impl Trusts {
     pub fn add(&mut self, components: &[String], hosts: &[String], trust: Trust) {
         self.0.push(Named {
             components: components.iter().cloned().collect(),
-            hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            hosts: hosts.iter().map(|host| plain(host)).collect(),
             trust,
         });
     }
 
     /// What was said of a component and a host.
     pub fn named(&self, component: &str, host: &str) -> Option<&Trust> {
-        let host = host.to_ascii_lowercase();
+        let host = plain(host);
         let mut all = self.0.iter();
         let found = all.find(|it| it.components.contains(component) && it.hosts.contains(&host));
         found.map(|it| &it.trust)
@@ -142,9 +144,19 @@ impl Trusts {
 
     /// What any component has for a host: for what all of them share.
     pub fn of_any(&self, host: &str) -> Trust {
-        let host = host.to_ascii_lowercase();
+        let host = plain(host);
         let found = self.0.iter().find(|it| it.hosts.contains(&host));
         found.map(|it| it.trust.clone()).unwrap_or_default()
+    }
+}
+
+/// The one way of many in which a host may be written: a name in lower case without the dot of its end, an address as the
+/// machine writes it, without brackets, and IPv4 within IPv6 as IPv4.
+fn plain(host: &str) -> String {
+    match Host::parse(host) {
+        Some(Host::Address(address)) => address.to_string(),
+        Some(Host::Name(name)) => name.strip_suffix('.').map_or(name.clone(), str::to_owned),
+        None => host.to_ascii_lowercase(),
     }
 }
 
@@ -180,5 +192,20 @@ mod tests {
         trusts.add(&of("a"), &of("db.test"), Trust::default());
         assert!(!trusts.of("a", "db.TEST").has_usual() && !trusts.of_any("Db.test").has_usual());
         assert!(trusts.of("b", "db.test").has_usual() && trusts.of("a", "test").has_usual());
+    }
+
+    #[test]
+    fn a_host_is_the_same_however_it_is_written() {
+        for (written, others) in [
+            ("db.test", &["DB.test", "db.test.", "Db.Test."][..]),
+            ("::1", &["[::1]", "[0:0::1]", "0:0:0:0:0:0:0:1"]),
+            ("[2001:DB8::a]", &["2001:db8::A", "[2001:db8:0::a]"]),
+            ("127.0.0.1", &["::ffff:127.0.0.1", "[::FFFF:7f00:1]"]),
+        ] {
+            for other in others {
+                assert_eq!(plain(written), plain(other), "{written} {other}");
+            }
+        }
+        assert_ne!(plain("db.test"), plain("db.test.b"));
     }
 }
