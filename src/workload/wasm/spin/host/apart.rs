@@ -21,6 +21,7 @@ pub async fn apart<T: Send + 'static, E: Send + 'static>(
         Ok((value, hold))
     }));
     let done = (&mut task.0).await;
+    // No task fails but with its runtime: a panic ends the process.
     let (value, _hold) = done.map_err(|error| other(error.to_string()))??;
     Ok(value)
 }

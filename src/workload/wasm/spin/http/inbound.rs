@@ -109,7 +109,7 @@ impl Inbound {
             drop(slot);
             wasmtime::Result::Ok(response)
         });
-        // A panic has told of itself.
+        // No task fails but with its runtime: a panic ends the process.
         let outcome = task
             .outcome()
             .await

@@ -102,7 +102,7 @@ impl Wagi {
                 .into_bytes()
                 .map_err(|lack| wasmtime::format_err!("{lack}")),
             Ok(Err(error)) => Err(error),
-            // It has told of its panic itself.
+            // No task fails but with its runtime: a panic ends the process.
             Err(_) => return Err(StatusCode::INTERNAL_SERVER_ERROR),
         };
         match outcome {
