@@ -1,4 +1,8 @@
 //! MySQL and MariaDB: what the interfaces of their client have in common, whatever generation they are of.
+//!
+//! The client believes its server to speak the protocol: at an answer that is none (an empty key, a nonce without bytes, more
+//! columns than there can be) it panics, which ends the application. It makes its connections itself, so that nothing here
+//! comes between. Only a server that the manifest allows can do so; wrun-wasm(7) says it.
 
 mod v1;
 mod v2;
@@ -9,12 +13,20 @@ use std::sync::Arc;
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts, from_value_opt};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::bounds::{Bounds, CONNECT_TIME, Permit, Share};
+use super::network::bare;
 use super::rdbms::{Error, Kind, RowSet, Value};
 use super::tls::Trust;
 use super::{Grants, Stores};
+
+/// Bytes of a password that a server's key of 2048 bits takes, with which it is told where there is no TLS. The client panics at
+/// more.
+const LONGEST_IN_THE_CLEAR: usize = 200;
 
 /// A connection that an instance has opened.
 pub struct Connection {
@@ -46,6 +58,15 @@ fn parse(address: &str) -> Result<Opts, Error> {
         ));
     }
     let tls = asked || opts.ssl_opts().is_some();
+    if !tls
+        && opts
+            .pass()
+            .is_some_and(|password| password.len() > LONGEST_IN_THE_CLEAR)
+    {
+        return Err(failed(format!(
+            "the password has more than {LONGEST_IN_THE_CLEAR} bytes, which cannot be told without TLS"
+        )));
+    }
     if opts.socket().is_some() {
         return Err(failed("socket: unix sockets are not supported"));
     }
@@ -56,12 +77,17 @@ fn parse(address: &str) -> Result<Opts, Error> {
 /// With these roots, where it is to be TLS.
 fn trusting(opts: Opts, trust: &Trust) -> Opts {
     let own = trust.own().iter().map(|root| root.to_vec().into());
+    // Neither the client nor a certificate knows the brackets of an IPv6 address.
+    let host = bare(opts.ip_or_hostname()).to_owned();
     let tls = opts.ssl_opts().map(|_| {
         SslOpts::default()
             .with_root_certs(own.collect())
             .with_disable_built_in_roots(!trust.has_usual())
     });
-    OptsBuilder::from_opts(opts).ssl_opts(tls).into()
+    OptsBuilder::from_opts(opts)
+        .ip_or_hostname(host)
+        .ssl_opts(tls)
+        .into()
 }
 
 /// Whatever the address says: the client holds a packet before it is looked at.
@@ -112,14 +138,24 @@ fn open(
     let (permit, grants) = (share.connection(), Arc::clone(grants));
     let bounds = stores.bounds.clone();
     async move {
-        let opts = trusting(limited(opts?, &bounds), &trust);
+        let opts = opts?;
         let allowed = grants.check_host("mysql", opts.ip_or_hostname(), opts.tcp_port());
         allowed.map_err(|error| failed(error.to_string()))?;
+        let opts = trusting(limited(opts, &bounds), &trust);
         let permit = permit
             .await
             .map_err(|_| failed("too many connections are open"))?;
-        let connection = tokio::time::timeout(CONNECT_TIME, Conn::new(opts)).await;
-        let connection = connection.map_err(|_| failed("the server does not answer"))?;
+        // On a thread of its own: a server of `parsec` says how long the password is to be hashed, which may be for minutes, and
+        // counts as a connection for as long.
+        let runtime = Handle::current();
+        let connecting = spawn_blocking(move || {
+            let connection = runtime.block_on(timeout(CONNECT_TIME, Conn::new(opts)));
+            (connection, permit)
+        });
+        let silent = |_| failed("the server does not answer");
+        let connected = timeout(CONNECT_TIME, connecting).await.map_err(silent)?;
+        let (connection, permit) = connected.map_err(|error| failed(error.to_string()))?;
+        let connection = connection.map_err(silent)?;
         let connection = connection.map_err(|error| failed(error.to_string()))?;
         Ok(Connection {
             opened: Opened {

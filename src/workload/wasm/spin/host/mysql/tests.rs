@@ -1,5 +1,8 @@
 //! The client on a real server.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
 use super::*;
 use crate::workload::wasm::spin::host::authority::Authority;
 use crate::workload::wasm::spin::host::servers;
@@ -146,6 +149,96 @@ fn the_client_does_not_see_what_it_does_not_know() {
         ("mysql://a/b".to_owned(), true)
     );
     assert_eq!(of("mysql://a/b?ssl-mode"), ("mysql://a/b".to_owned(), true));
+}
+
+#[test]
+fn what_no_key_takes_is_not_told_in_the_clear() {
+    let of = |length: usize, settings: &str| {
+        let password = "x".repeat(length);
+        parse(&format!("mysql://u:{password}@h/d{settings}")).map(|_| ())
+    };
+    assert_eq!(of(200, ""), Ok(()));
+    assert_eq!(of(201, "?ssl-mode=required"), Ok(()));
+    for settings in ["", "?ssl-mode=disabled"] {
+        let error = of(201, settings).expect_err("too long");
+        assert!(
+            matches!(&error, Error::ConnectionFailed(text) if text.contains("200 bytes")),
+            "{error:?}"
+        );
+    }
+}
+
+/// MariaDB's ways to show that one knows a password, beside those of MySQL.
+#[tokio::test]
+async fn every_way_to_be_let_in_is_known() {
+    let Some(server) = servers::mysql() else { return };
+    let host = format!("mysql://127.0.0.1:{}", server.port);
+    let root = format!("mysql://root@127.0.0.1:{}/mysql", server.port);
+    let root = opened(&root, &[&host]).await.expect("a connection");
+    for (plugin, file) in [("ed25519", "auth_ed25519"), ("parsec", "auth_parsec")] {
+        let run = |statement: String| root.opened.execute(statement, Vec::new());
+        if let Err(error) = run(format!("INSTALL SONAME '{file}'")).await {
+            eprintln!("skipped: {plugin}: {error:?}");
+            continue;
+        }
+        run(format!(
+            "CREATE USER {plugin} IDENTIFIED VIA {plugin} USING PASSWORD('secret')"
+        ))
+        .await
+        .expect("made");
+        let address = |password: &str| format!("mysql://{plugin}{password}@127.0.0.1:{}/", server.port);
+        let connection = opened(&address(":secret"), &[&host]).await.expect(plugin);
+        let asked = connection.opened.query("SELECT 7".to_owned(), Vec::new()).await;
+        assert_eq!(asked.expect("an answer").rows, [[Value::Int32(7)]], "{plugin}");
+        for wrong in [":wrong", ""] {
+            let denied = opened(&address(wrong), &[&host]).await.map(|_| ());
+            assert!(
+                matches!(&denied, Err(Error::ConnectionFailed(text)) if text.contains("denied")),
+                "{plugin}: {denied:?}"
+            );
+        }
+    }
+}
+
+/// Of a server that has TLS and a nonce, as far as the client must see it.
+fn greeting() -> Vec<u8> {
+    let mut packet = vec![10];
+    packet.extend_from_slice(b"8.0.36\0");
+    packet.extend_from_slice(&[1, 0, 0, 0]);
+    packet.extend_from_slice(b"noncenon\0");
+    // The capabilities: of 4.1, with TLS, plugins and a long nonce; the character set and the status are between them.
+    packet.extend_from_slice(&[0x01, 0x8a, 45, 2, 0, 0x08, 0, 21]);
+    packet.extend_from_slice(&[0; 10]);
+    packet.extend_from_slice(b"cenoncenonce\0mysql_native_password\0");
+    let mut framed = vec![u8::try_from(packet.len()).expect("short"), 0, 0, 0];
+    framed.extend_from_slice(&packet);
+    framed
+}
+
+#[tokio::test]
+async fn an_ipv6_address_is_named_as_in_certificates() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        eprintln!("skipped: there is no IPv6 here");
+        return;
+    };
+    let host = format!("mysql://{}", listener.local_addr().expect("bound"));
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        stream.write_all(&greeting()).await.expect("sent");
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.expect("a request for TLS");
+        let mut rest = vec![0; usize::from(head[0]) + 1];
+        stream.read_exact(&mut rest).await.expect("TLS");
+        rest.last().copied()
+    });
+    let failure = opened(&format!("{host}/d?ssl-mode=required"), &[&host])
+        .await
+        .map(|_| ());
+    let failure = failure.expect_err("the server has left");
+    let first = timeout(CONNECT_TIME, server).await;
+    let first = first.unwrap_or_else(|_| panic!("nobody came: {failure:?}"));
+    // The first byte of TLS, which the client does not begin without a name.
+    assert_eq!(first.expect("no panic"), Some(22));
 }
 
 #[test]
