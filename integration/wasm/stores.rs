@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         test!(stores_are_kept_in_a_volume),
         test!(components_have_what_they_were_granted),
         test!(stores_without_a_place_are_refused),
+        test!(roots_of_what_is_shared_are_those_of_all).needs(Need::OpenSsl),
         test!(redis_is_a_server_and_a_store).needs(Need::RedisServer),
     ]
 }
@@ -208,6 +209,69 @@ fn stores_without_a_place_are_refused(case: &Case) {
     );
     let error = container.run().error();
     assert!(error.contains("key_value_store.cache.type"), "{error}");
+}
+
+/// A connection that components share is not one by roots that were named for some of them.
+fn roots_of_what_is_shared_are_those_of_all(case: &Case) {
+    let container = application(case, "spin-stores-02", |_| {});
+    let mut openssl = Command::new(find_program("openssl").expect("it is needed"));
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ]);
+    openssl.args([
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=root",
+        "-keyout",
+        "/dev/null",
+    ]);
+    let output = openssl.stdin(Stdio::null()).output().expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    container.write("root.pem", &output.stdout, 0o644);
+    let second =
+        "[[trigger.http]]\nroute = \"/b\"\ncomponent = \"b\"\n[component.b]\nsource = \"guest.wasm\"\n";
+    let listeners = ["a", "b"].map(|id| {
+        format!(
+            "[[trigger.redis]]\naddress = \"rediss://server.test\"\nchannel = \"c\"\ncomponent = \"{id}\"\n"
+        )
+    });
+    let store = "[key_value_store.default]\ntype = \"redis\"\nurl = \"rediss://server.test\"\n";
+    let shared = format!("{second}key_value_stores = [\"default\"]\n");
+    for (more, config, ids, told) in [
+        (
+            "",
+            "",
+            "\"a\", \"other\"",
+            "client_tls[0].component_ids: there is no component `other` in /spin.toml",
+        ),
+        (
+            &shared,
+            store,
+            "\"a\"",
+            "key_value_store.default.url: components a and b share a connection to server.test, and client_tls",
+        ),
+        (
+            &format!("{second}{}", listeners.concat()),
+            "",
+            "\"b\"",
+            "trigger.redis[0].address: components a and b share a connection to server.test, and client_tls",
+        ),
+    ] {
+        container.write("spin.toml", format!("{MANIFEST}{more}"), 0o644);
+        let tls = format!(
+            "[[client_tls]]\ncomponent_ids = [{ids}]\nhosts = [\"server.test\"]\nca_roots_file = \"root.pem\"\n"
+        );
+        container.write("runtime-config.toml", format!("{config}{tls}"), 0o644);
+        let error = container.run().error();
+        assert!(error.contains(told), "{told}: {error}");
+    }
 }
 
 /// Ends with the test.

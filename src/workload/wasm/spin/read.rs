@@ -12,9 +12,9 @@ use rustix::fs::{FileType, OFlags};
 use super::allowed_hosts::{AllowedHosts, INTERNAL};
 use super::files::Collector;
 use super::host::redis::Server;
-use super::host::{Grants, STATE, Stores, Trust, Trusts};
+use super::host::{Discord, Grants, STATE, Stores, Trust, Trusts};
 use super::manifest::{self, Component, Manifest, ManifestError, RedisTrigger};
-use super::redis::Subscription;
+use super::redis::{self, Subscription};
 use super::runtime_config::{RuntimeConfig, RuntimeConfigError};
 use super::settings::{self, Settings};
 use super::{Application, DIRECTORY, MANIFEST, Member, RUNTIME_CONFIG, SpinError};
@@ -34,6 +34,7 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         source: io::ErrorKind::NotFound.into(),
     })?;
     let mut manifest = Manifest::parse(&text).map_err(SpinError::Manifest)?;
+    let known: BTreeSet<String> = manifest.components.keys().cloned().collect();
     let mut settings = Settings::of(env)?;
     if let Some(ids) = &settings.retain {
         let ids = ids.iter().map(String::as_str).collect();
@@ -45,9 +46,17 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
         None => RuntimeConfig::default(),
     };
     settings.instance_memory = instance_memory(&settings, &config);
-    let trusts = trusts(&config, open)?;
-    let stores = Stores::new(&config, trusts, Path::new(DIRECTORY), memory_limit)?;
+    let mut trusts = trusts(&config, &known, open).map_err(SpinError::RuntimeConfig)?;
     let used: BTreeSet<&str> = manifest.used();
+    for (id, component) in manifest
+        .components
+        .iter()
+        .filter(|(id, _)| used.contains(id.as_str()))
+    {
+        let labels = component.key_value_stores.iter();
+        labels.for_each(|label| trusts.has_store(id, label));
+    }
+    let stores = Stores::new(&config, trusts, Path::new(DIRECTORY), memory_limit)?;
     let mut collector = Collector::new(open, directory.as_ref().map(AsFd::as_fd), hidden(&config));
     let (mut members, mut sources) = (Vec::new(), Vec::new());
     for id in &used {
@@ -66,11 +75,16 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
             mounts: collector.collect(id, component).map_err(SpinError::Manifest)?,
         });
     }
+    let subscriptions = subscriptions(manifest.redis, &values).map_err(SpinError::Manifest)?;
+    for Subscription { key, address, .. } in &subscriptions {
+        let wrong = |discord: Discord| ManifestError::at(format!("{key}.address"), discord.to_string());
+        redis::trust(address, &subscriptions, &stores).map_err(|it| SpinError::Manifest(wrong(it)))?;
+    }
     let application = Application {
         name: manifest.name,
         version: manifest.version,
         members,
-        subscriptions: subscriptions(manifest.redis, &values).map_err(SpinError::Manifest)?,
+        subscriptions,
         command: manifest.commands.into_iter().next(),
         triggers: manifest.http,
         stores: Arc::new(stores),
@@ -80,25 +94,32 @@ pub fn read(surroundings: Surroundings<'_>) -> Result<(Application, Vec<Source>)
     Ok((application, sources))
 }
 
-/// Whom components trust, as far as the configuration says so.
-fn trusts(config: &RuntimeConfig, open: Open) -> Result<Trusts, SpinError> {
+/// Whom components trust, as far as the configuration says so. `known` are all components of the manifest.
+fn trusts(
+    config: &RuntimeConfig,
+    known: &BTreeSet<String>,
+    open: Open,
+) -> Result<Trusts, RuntimeConfigError> {
     let mut trusts = Trusts::default();
     for (at, tls) in config.client_tls.iter().enumerate() {
+        let wrong = |field: &str, reason: String| RuntimeConfigError::Value {
+            key: format!("client_tls[{at}].{field}"),
+            reason,
+        };
+        if let Some(other) = tls.components.iter().find(|id| !known.contains(*id)) {
+            let reason = format!("there is no component `{other}` in {MANIFEST}");
+            return Err(wrong("component_ids", reason));
+        }
         let trust = match &tls.roots {
             None => Ok(Trust::default()),
             Some(path) => {
                 let path = Path::new(DIRECTORY).join(path);
                 let bytes = bytes(open, &path).map_err(|error| error.to_string());
                 let trust = bytes.and_then(|bytes| Trust::new(&bytes, tls.usual));
-                trust.map_err(|reason| format!("{}: {reason}", path.display()))
+                trust.map_err(|reason| wrong("ca_roots_file", format!("{}: {reason}", path.display())))
             }
         };
-        let wrong = |reason| RuntimeConfigError::Value {
-            key: format!("client_tls[{at}].ca_roots_file"),
-            reason,
-        };
-        let trust = trust.map_err(|reason| SpinError::RuntimeConfig(wrong(reason)))?;
-        trusts.add(&tls.components, &tls.hosts, trust);
+        trusts.add(&tls.components, &tls.hosts, trust?);
     }
     Ok(trusts)
 }

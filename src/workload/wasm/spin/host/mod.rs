@@ -51,7 +51,7 @@ pub use self::bounds::{Hold, Share, TooMany};
 pub use self::http::{Fetch, FetchError, Fetching};
 pub use self::link::{Interface, find, interfaces, unsupported};
 pub use self::network::Unreachable;
-pub use self::tls::{Stream, Trust, Trusts};
+pub use self::tls::{Discord, Stream, Trust, Trusts};
 
 /// The label of the store and the database that there always are.
 const DEFAULT: &str = "default";
@@ -107,7 +107,7 @@ pub enum StoresError {
         label: String,
     },
     #[error("{RUNTIME_CONFIG}: key_value_store.{label}.url: {reason}")]
-    RedisUrl { label: String, reason: &'static str },
+    RedisUrl { label: String, reason: String },
 }
 
 impl Stores {
@@ -130,10 +130,14 @@ impl Stores {
             let backend = match store {
                 KeyValueStore::Sqlite { path } => store_of(path.as_deref()),
                 KeyValueStore::Redis { url } => {
-                    Backend::redis(url, &trusts, &bounds).map_err(|reason| StoresError::RedisUrl {
+                    let wrong = |reason| StoresError::RedisUrl {
                         label: label.clone(),
                         reason,
-                    })?
+                    };
+                    let server = redis::Server::parse(url).map_err(|reason| wrong(reason.to_owned()))?;
+                    let trust = server.trust(|host| trusts.of_store(label, host));
+                    let trust = trust.map_err(|discord| wrong(discord.to_string()))?;
+                    Backend::redis(server, trust, &bounds)
                 }
             };
             key_value.insert(label.clone(), backend);
@@ -162,7 +166,16 @@ impl Stores {
         self.trusts.of(component, host)
     }
 
-    /// The same where it is not the usual.
+    /// Whom these components trust to be this host, whose connection they share.
+    pub fn trust_of_all<'a>(
+        &self,
+        components: impl IntoIterator<Item = &'a str>,
+        host: &str,
+    ) -> Result<Trust, Discord> {
+        self.trusts.of_all(components, host)
+    }
+
+    /// Whom a component trusts to be this host, where it is not the usual.
     pub fn own_trust(&self, component: &str, host: &str) -> Option<Trust> {
         self.trusts.named(component, host).cloned()
     }

@@ -1,7 +1,7 @@
 //! TLS to the servers of components. Who a server is, its certificate shows: by the roots that HTTPS has, Mozilla's, which
 //! are compiled in, or by others that were named for it. There is no way around that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, LazyLock};
 
@@ -13,6 +13,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::network::bare;
+use crate::workload::wasm::spin::RUNTIME_CONFIG;
 use crate::workload::wasm::spin::allowed_hosts::Host;
 
 /// What goes to a server and comes from it.
@@ -40,6 +41,15 @@ impl Default for Trust {
         USUAL.clone()
     }
 }
+
+impl PartialEq for Trust {
+    /// The same roots, in whichever entry they were named.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.usual == other.0.usual && self.0.own == other.0.own
+    }
+}
+
+impl Eq for Trust {}
 
 impl Trust {
     /// The roots of this text in PEM, and beside them the usual ones where that is said.
@@ -108,7 +118,23 @@ impl Trust {
 
 /// Whom the components of an application trust, where it is not the usual.
 #[derive(Debug, Clone, Default)]
-pub struct Trusts(Vec<Named>);
+pub struct Trusts {
+    named: Vec<Named>,
+    /// Who has a store, by its label: they share its connection.
+    stores: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Components that share a connection do not trust the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "components {one} and {other} share a connection to {host}, and client_tls of {RUNTIME_CONFIG} names roots of it for \
+     one of them that the other does not have"
+)]
+pub struct Discord {
+    one: String,
+    other: String,
+    host: String,
+}
 
 /// What is trusted by these components to be one of these hosts.
 #[derive(Debug, Clone)]
@@ -122,7 +148,7 @@ struct Named {
 impl Trusts {
     /// What was said first of a component and a host holds.
     pub fn add(&mut self, components: &[String], hosts: &[String], trust: Trust) {
-        self.0.push(Named {
+        self.named.push(Named {
             components: components.iter().cloned().collect(),
             hosts: hosts.iter().map(|host| plain(host)).collect(),
             trust,
@@ -132,7 +158,7 @@ impl Trusts {
     /// What was said of a component and a host.
     pub fn named(&self, component: &str, host: &str) -> Option<&Trust> {
         let host = plain(host);
-        let mut all = self.0.iter();
+        let mut all = self.named.iter();
         let found = all.find(|it| it.components.contains(component) && it.hosts.contains(&host));
         found.map(|it| &it.trust)
     }
@@ -142,11 +168,43 @@ impl Trusts {
         self.named(component, host).cloned().unwrap_or_default()
     }
 
-    /// What any component has for a host: for what all of them share.
-    pub fn of_any(&self, host: &str) -> Trust {
-        let host = plain(host);
-        let found = self.0.iter().find(|it| it.hosts.contains(&host));
-        found.map(|it| it.trust.clone()).unwrap_or_default()
+    /// What these components have for a host, for what all of them share.
+    ///
+    /// # Errors
+    /// They have not the same: what was named for one must not be believed for another.
+    pub fn of_all<'a>(
+        &self,
+        components: impl IntoIterator<Item = &'a str>,
+        host: &str,
+    ) -> Result<Trust, Discord> {
+        let mut components = components.into_iter();
+        let Some(first) = components.next() else {
+            return Ok(Trust::default());
+        };
+        let trust = self.of(first, host);
+        match components.find(|other| self.of(other, host) != trust) {
+            None => Ok(trust),
+            Some(other) => Err(Discord {
+                one: first.to_owned(),
+                other: other.to_owned(),
+                host: host.to_owned(),
+            }),
+        }
+    }
+
+    /// A component has a store of this label.
+    pub fn has_store(&mut self, component: &str, label: &str) {
+        let store = self.stores.entry(label.to_owned()).or_default();
+        store.insert(component.to_owned());
+    }
+
+    /// What those who have a store have for its host.
+    ///
+    /// # Errors
+    /// As those of [`Self::of_all`].
+    pub fn of_store(&self, label: &str, host: &str) -> Result<Trust, Discord> {
+        let components = self.stores.get(label).into_iter().flatten();
+        self.of_all(components.map(String::as_str), host)
     }
 }
 
@@ -190,8 +248,41 @@ mod tests {
         }));
         trusts.add(&of("a"), &of("DB.test"), other);
         trusts.add(&of("a"), &of("db.test"), Trust::default());
-        assert!(!trusts.of("a", "db.TEST").has_usual() && !trusts.of_any("Db.test").has_usual());
+        assert!(!trusts.of("a", "db.TEST").has_usual());
         assert!(trusts.of("b", "db.test").has_usual() && trusts.of("a", "test").has_usual());
+    }
+
+    #[test]
+    fn what_is_shared_is_trusted_by_all_who_share_it() {
+        let other = || {
+            Trust(Arc::new(Roots {
+                config: Trust::default().config(),
+                usual: false,
+                own: Vec::new(),
+            }))
+        };
+        let of = |text: &str| [text.to_owned()];
+        let mut trusts = Trusts::default();
+        trusts.add(&of("a"), &of("db.test"), other());
+        trusts.add(&of("b"), &of("db.test"), other());
+        trusts.has_store("a", "one");
+        for component in ["a", "b"] {
+            trusts.has_store(component, "two");
+            trusts.has_store(component, "three");
+        }
+        trusts.has_store("c", "three");
+        for label in ["one", "two"] {
+            assert_eq!(trusts.of_store(label, "DB.test"), Ok(other()), "{label}");
+        }
+        assert_eq!(trusts.of_store("none", "db.test"), Ok(Trust::default()));
+        assert_eq!(trusts.of_store("three", "other.test"), Ok(Trust::default()));
+        let error = trusts.of_store("three", "db.test").expect_err("c has it not");
+        assert!(
+            error
+                .to_string()
+                .starts_with("components a and c share a connection to db.test"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -27,8 +27,8 @@ use tokio::task::JoinSet;
 use wasmtime::component::{Component, ComponentExportIndex, Type};
 
 use self::connection::{Connection, Message};
-use super::host::Trust;
 use super::host::redis::{HandlerErrorV1, HandlerErrorV3, Server};
+use super::host::{Discord, Stores, Trust};
 use super::seed::Ready;
 use crate::workload::wasm::kinds::http::{Slots, report, stopped};
 use crate::workload::wasm::kinds::shape::printable;
@@ -102,6 +102,16 @@ pub struct Subscription {
     pub address: String,
 }
 
+/// By whom the server of an address is to be known. It has one connection, of all who listen there.
+pub fn trust(address: &str, subscriptions: &[Subscription], stores: &Stores) -> Result<Trust, Discord> {
+    let there = subscriptions.iter().filter(|it| it.address == address);
+    let components = there.map(|it| it.component.as_str());
+    // What is no address is told of elsewhere.
+    let server = Server::parse(address);
+    let trust = server.map(|server| server.trust(|host| stores.trust_of_all(components, host)));
+    trust.unwrap_or_else(|_| Ok(Trust::default()))
+}
+
 /// A component that is entered with messages.
 struct Listener {
     component: Arc<Ready>,
@@ -112,7 +122,7 @@ struct Listener {
 /// All channels of one server.
 pub struct Subscriber {
     server: Server,
-    /// Of the first component that listens there.
+    /// Of all components that listen there.
     trust: Trust,
     /// By channel.
     listeners: BTreeMap<String, Vec<Arc<Listener>>>,
@@ -133,14 +143,13 @@ impl Subscriber {
         let subscriber = |address: &str| {
             let server = Server::parse(address).map_err(|reason| wasmtime::format_err!("{reason}"))?;
             let mut listeners: BTreeMap<String, Vec<Arc<Listener>>> = BTreeMap::new();
-            let mut trust = None;
+            let mut stores = None;
             for subscription in subscriptions.iter().filter(|it| it.address == address) {
                 let component = components.get(&subscription.component);
                 let component = component.ok_or_else(|| {
                     wasmtime::format_err!("component `{}` is not loaded", subscription.component)
                 })?;
-                let seed = &component.seed;
-                trust.get_or_insert_with(|| seed.stores.trust(component.id(), server.host()));
+                stores.get_or_insert(&component.seed.stores);
                 let generation = component.part.redis().unwrap_or(Generation::V1);
                 let listener = Listener {
                     function: find(component.linked.component(), generation)?,
@@ -150,9 +159,10 @@ impl Subscriber {
                 let channel = listeners.entry(subscription.channel.clone()).or_default();
                 channel.push(Arc::new(listener));
             }
+            let trust = stores.map(|stores| trust(address, subscriptions, stores));
             Ok(Self {
                 server,
-                trust: trust.unwrap_or_default(),
+                trust: trust.transpose()?.unwrap_or_default(),
                 listeners,
                 slots: Arc::clone(slots),
                 most,
@@ -242,7 +252,7 @@ impl Subscriber {
                 }
             });
         }
-        // A panic has told of itself.
+        // No task fails but with its runtime: a panic ends the process.
         while work.join_next().await.is_some() {}
     }
 }

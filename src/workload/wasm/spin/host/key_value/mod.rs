@@ -15,8 +15,9 @@ use self::sqlite::SqliteStore;
 use super::apart::apart;
 use super::bounds::{Bounds, Permit, Share, TooMany};
 use super::given::texts;
+use super::redis::Server;
 use super::sqlite::Place;
-use super::{Grants, Stores, Trusts};
+use super::{Grants, Stores, Trust};
 
 /// Bytes of a key.
 const LONGEST_KEY: usize = 64 << 10;
@@ -50,14 +51,8 @@ impl Backend {
         Self::Sqlite(Arc::new(SqliteStore::new(place, bounds.clone())))
     }
 
-    /// # Errors
-    /// The URL is not one of a Redis server that can be reached.
-    pub fn redis(url: &str, trusts: &Trusts, bounds: &Bounds) -> std::result::Result<Self, &'static str> {
-        Ok(Self::Redis(Arc::new(RedisStore::new(
-            url,
-            trusts,
-            bounds.clone(),
-        )?)))
+    pub fn redis(server: Server, trust: Trust, bounds: &Bounds) -> Self {
+        Self::Redis(Arc::new(RedisStore::new(server, trust, bounds.clone())))
     }
 }
 

@@ -8,10 +8,10 @@ use redis::{Cmd, FromRedisValue, RedisError, cmd, pipe};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{Error, Result, Seen, seen};
+use crate::workload::wasm::spin::host::Trust;
 use crate::workload::wasm::spin::host::bounds::{Bounds, Share};
 use crate::workload::wasm::spin::host::capped::Allowance;
 use crate::workload::wasm::spin::host::redis::{Driver, Server, text};
-use crate::workload::wasm::spin::host::{Trust, Trusts};
 
 /// Keys that the server is asked for at once.
 const KEYS_AT_ONCE: usize = 1000;
@@ -44,16 +44,15 @@ struct Shared {
 }
 
 impl RedisStore {
-    pub fn new(url: &str, trusts: &Trusts, bounds: Bounds) -> std::result::Result<Self, &'static str> {
-        let server = Server::parse(url)?;
-        Ok(Self {
-            trust: trusts.of_any(server.host()),
+    pub fn new(server: Server, trust: Trust, bounds: Bounds) -> Self {
+        Self {
             server,
+            trust,
             connection: Mutex::default(),
             swaps: Semaphore::new(SWAPS),
             share: bounds.share(),
             bounds,
-        })
+        }
     }
 
     /// The connection, and its number.
@@ -187,11 +186,15 @@ mod tests {
     use super::*;
     use crate::workload::wasm::spin::host::servers;
 
+    fn store(url: &str) -> RedisStore {
+        let server = Server::parse(url).expect("an address");
+        RedisStore::new(server, Trust::default(), Bounds::new(None, None))
+    }
+
     #[tokio::test]
     async fn a_late_failure_leaves_the_next_connection_alone() {
         let Some(server) = servers::redis() else { return };
-        let url = format!("redis://:secret@127.0.0.1:{}", server.port);
-        let store = RedisStore::new(&url, &Trusts::default(), Bounds::new(None, None)).expect("an address");
+        let store = store(&format!("redis://:secret@127.0.0.1:{}", server.port));
         let (_, first) = store.connection().await.expect("a connection");
         let broken = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
         store.failed(&broken(), first).await;
@@ -206,8 +209,7 @@ mod tests {
     /// Nobody listens there, which whoever does not wait for their turn is told at once.
     #[tokio::test]
     async fn a_swap_waits_for_a_place_for_its_connection() {
-        let store = RedisStore::new("redis://127.0.0.1:1", &Trusts::default(), Bounds::new(None, None));
-        let store = store.expect("an address");
+        let store = store("redis://127.0.0.1:1");
         let swap = || store.swap("k".to_owned(), None, Vec::new());
         swap().await.expect_err("nobody listens");
         let others = u32::try_from(SWAPS).expect("a few");

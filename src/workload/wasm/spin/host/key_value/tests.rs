@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::workload::wasm::spin::host::Trust;
-use crate::workload::wasm::spin::host::servers;
 use crate::workload::wasm::spin::host::tests::{granted, stores};
+use crate::workload::wasm::spin::host::{Trusts, servers};
 
 fn opened(label: &str, stores: &Stores) -> Opened {
     let grants = granted(&[label], &[]);

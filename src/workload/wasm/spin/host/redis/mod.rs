@@ -72,8 +72,12 @@ impl Server {
         format!("{}://{}:{}", self.scheme, self.host, self.port)
     }
 
-    pub fn host(&self) -> &str {
-        &self.host
+    /// By whom it is to be known: where there is no TLS, nobody is asked.
+    pub fn trust<E>(&self, of: impl FnOnce(&str) -> Result<Trust, E>) -> Result<Trust, E> {
+        match SECURE.contains(&self.scheme) {
+            true => of(&self.host),
+            false => Ok(Trust::default()),
+        }
     }
 
     /// What `allowed_outbound_hosts` calls it: with TLS, as the address does.
