@@ -443,6 +443,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "the session waits for it")]
     fn how_it_ended_is_told_also_where_it_ended_unasked() {
         let (ours, theirs) = rustix::net::socketpair(
             AddressFamily::UNIX,
