@@ -66,7 +66,8 @@ fn on_v2(test: &str) -> bool {
 
 fn plan_of(json: &str, name: &str, mode: CgroupMode) -> CgroupPlan {
     let resources = serde_json::from_str(json).expect("the test's JSON");
-    let path = format!("/wrun-test-{}/{name}", std::process::id());
+    // A parent for each: whoever made one that another uses meanwhile leaves it.
+    let path = format!("/wrun-test-{}-{name}/{name}", std::process::id());
     plan::build(Some(&resources), Some(&path), name, mode, false, false).expect("a plan")
 }
 
@@ -227,7 +228,7 @@ fn a_setting_that_fails_leaves_no_v1_cgroup() {
     if !on_v1() {
         return;
     }
-    let plan = plan_of(r#"{"cpu": {"cpus": "4000"}}"#, "fails/one", CgroupMode::V1);
+    let plan = plan_of(r#"{"cpu": {"cpus": "4000"}}"#, "fails", CgroupMode::V1);
     let error = Cgroup::create(&plan).expect_err("no such processor");
     assert!(
         error
@@ -235,11 +236,7 @@ fn a_setting_that_fails_leaves_no_v1_cgroup() {
             .starts_with("linux.resources.cpu.cpus: cannot write \"4000\" to "),
         "{error}"
     );
-    let plan = plan_of(
-        r#"{"rdma": {"x": {"hcaHandles": 1}}}"#,
-        "fails/one",
-        CgroupMode::V1,
-    );
+    let plan = plan_of(r#"{"rdma": {"x": {"hcaHandles": 1}}}"#, "fails", CgroupMode::V1);
     let error = Cgroup::create(&plan).expect_err("no such controller");
     assert!(
         error.to_string().contains("no cgroup controller \"rdma\""),
@@ -248,7 +245,6 @@ fn a_setting_that_fails_leaves_no_v1_cgroup() {
     let Location::Cgroupfs { path } = plan.location else {
         panic!("a path")
     };
-    // Its own parent: the one above is shared with the other tests of this process.
     for tree in v1::locate(&path).unwrap() {
         assert!(!tree.path.parent().unwrap().exists(), "{}", tree.path.display());
     }
