@@ -259,6 +259,15 @@ fn by_postgres(case: &Case, guest: &str) {
     served.stop();
 }
 
+/// The command for a certificate of this name, as yet without where its key goes.
+pub fn self_signed(name: &str) -> Command {
+    let mut openssl = Command::new(find_program("openssl").expect("it is needed"));
+    openssl.args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]);
+    openssl.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj"]);
+    openssl.arg(format!("/CN={name}"));
+    openssl
+}
+
 const TRUST: &str =
     "[[client_tls]]\ncomponent_ids = [\"new\"]\nhosts = [\"127.0.0.1\"]\nca_roots_file = \"root.pem\"\n";
 
@@ -266,19 +275,8 @@ const TRUST: &str =
 fn postgres_is_spoken_with_over_tls(case: &Case) {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key) = (directory.path().join("certificate"), directory.path().join("key"));
-    let mut openssl = Command::new(find_program("openssl").expect("it is needed"));
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]);
-    openssl.args(["-subj", "/CN=server", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    let mut openssl = self_signed("server");
+    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
     // It is its own authority, which no other certificate may be.
     openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]);
     succeed(openssl.arg(&key).arg("-out").arg(&certificate));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use super::databases::self_signed;
 use super::*;
 use crate::harness::facts::Need;
 use crate::harness::http::{get_eventually, request};
@@ -214,24 +215,8 @@ fn stores_without_a_place_are_refused(case: &Case) {
 /// A connection that components share is not one by roots that were named for some of them.
 fn roots_of_what_is_shared_are_those_of_all(case: &Case) {
     let container = application(case, "spin-stores-02", |_| {});
-    let mut openssl = Command::new(find_program("openssl").expect("it is needed"));
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-    ]);
-    openssl.args([
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=root",
-        "-keyout",
-        "/dev/null",
-    ]);
+    let mut openssl = self_signed("root");
+    openssl.args(["-keyout", "/dev/null"]);
     let output = openssl.stdin(Stdio::null()).output().expect("it starts");
     assert!(output.status.success(), "{output:?}");
     container.write("root.pem", &output.stdout, 0o644);
