@@ -272,11 +272,11 @@ fn spin_a_hundred_at_once(case: &Case) {
 fn spin_instances_that_compute_leave_others_their_turns(case: &Case) {
     let shop = serve(shop(case, |_| {}));
     let address = shop.address;
+    let before = shop.processor_time();
     let computing: Vec<_> = within(shop.pid, || {
         (0..8).map(|_| begin(address, "/spin").expect("asked")).collect()
     });
-    // They have begun, which shows in nothing but time.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    shop.wait_for_computing(before);
     for _ in 0..5 {
         assert_eq!(shop.says("/env"), (200, "MODE=site\n".to_owned()));
         assert_eq!(shop.says("/.well-known/spin/health").0, 200);
@@ -294,9 +294,9 @@ fn spin_instances_that_compute_leave_others_their_turns(case: &Case) {
 /// It would keep its place, which here would keep the application from its end.
 fn spin_an_instance_does_not_compute_for_nobody_for_ever(case: &Case) {
     let shop = serve(shop(case, |_| {}));
-    let address = shop.address;
+    let (address, before) = (shop.address, shop.processor_time());
     let computing = within(shop.pid, || begin(address, "/spin").expect("asked"));
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    shop.wait_for_computing(before);
     drop(computing);
     let output = shop.stop();
     let told = "component `site` failed: it went on computing after its client had left";

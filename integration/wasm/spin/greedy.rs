@@ -1,7 +1,5 @@
 //! Components of the current SDK that do much at once, or go on for ever: they take from others no more than they may.
 
-use std::time::Duration;
-
 use super::sdk::{at_once, current};
 use super::*;
 use crate::harness::http::{begin, begin_post};
@@ -20,12 +18,12 @@ pub fn tests() -> Vec<Test> {
 
 fn spin_an_instance_of_the_current_sdk_that_computes_keeps_nobody_waiting(case: &Case) {
     let served = current(case, |_| {});
+    let before = served.processor_time();
     let computing: Vec<_> = within(served.pid, || {
         let asked = (0..8).map(|_| begin(served.address, "/sdk/compute/100").expect("asked"));
         asked.collect()
     });
-    // They have begun, which shows in nothing but time.
-    std::thread::sleep(Duration::from_millis(500));
+    served.wait_for_computing(before);
     let said = at_once(&served, "/sdk/variable/word", 20);
     assert!(
         said.iter().all(|said| *said == (200, "said\n".to_owned())),
@@ -47,12 +45,13 @@ fn spin_an_instance_of_the_current_sdk_that_computes_keeps_nobody_waiting(case: 
 /// It would keep its place, which here would keep the application from its end.
 fn spin_an_instance_of_the_current_sdk_does_not_compute_for_nobody_for_ever(case: &Case) {
     let served = current(case, |_| {});
+    let before = served.processor_time();
     let computing = within(served.pid, || {
         // The first waits, and so the same instance has the other too.
         let asked = (0..2).map(|_| begin(served.address, "/sdk/compute/300").expect("asked"));
         asked.collect::<Vec<_>>()
     });
-    std::thread::sleep(Duration::from_millis(700));
+    served.wait_for_computing(before);
     drop(computing);
     let output = served.stop();
     let told = "component `sdk` failed: it went on computing after its client had left";
@@ -89,13 +88,14 @@ fn spin_an_instance_of_the_current_sdk_has_as_many_connections_as_it_waits_for(c
 fn spin_a_store_is_not_kept_by_an_instance_that_computes(case: &Case) {
     let served = current(case, |_| {});
     assert_eq!(served.told("/sdk/set", "key=value").0, 200);
+    let before = served.processor_time();
     let (computing, setting) = within(served.pid, || {
         let computing = begin(served.address, "/sdk/compute/300").expect("asked");
         // The first waits, and so the same instance has this one too.
         let setting = begin_post(served.address, "/sdk/sets", "100").expect("asked");
         (computing, setting)
     });
-    std::thread::sleep(Duration::from_millis(700));
+    served.wait_for_computing(before);
     for _ in 0..3 {
         assert_eq!(served.told("/sdk/get", "key"), (200, "value".to_owned()));
     }

@@ -109,6 +109,23 @@ impl Served<'_> {
         (response.status, response.text())
     }
 
+    /// The processor time that it has taken by now, in clock ticks (proc_pid_stat(5): utime and stime).
+    fn processor_time(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("it runs");
+        let (_, after_name) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = after_name.split_whitespace().skip(11).take(2);
+        ticks.map(|field| field.parse::<u64>().expect("ticks")).sum()
+    }
+
+    /// Waits until instances compute, which shows in nothing but the processor time since it was `before`: far more
+    /// than answers take, and a turn for each of a few.
+    #[track_caller]
+    fn wait_for_computing(&self, before: u64) {
+        eventually("instances compute", || {
+            (self.processor_time() >= before + 30).then_some(())
+        });
+    }
+
     #[track_caller]
     fn stop(self) -> Output {
         self.container.kill("TERM").ok();
