@@ -1,5 +1,7 @@
 //! `docker build`: steps that the runtime executes, by the classic builder and by BuildKit.
 
+use std::sync::{PoisonError, RwLock};
+
 use rustix::process::Signal;
 
 use super::*;
@@ -92,7 +94,11 @@ RUN [\"sh\", \"-c\", \"pwd >>/open/user; echo $ONE $0 >>/open/user\", \"arg\"]
 CMD [\"cat\", \"copied\", \"/confined\", \"/devices\", \"/open/user\"]
 ";
 
+/// The daemon's build cache: read by tests that rely on it, written by those that empty it, which is for all.
+pub(super) static CACHE: RwLock<()> = RwLock::new(());
+
 fn steps(case: &Case, builder: Builder) {
+    let _kept = CACHE.read().unwrap_or_else(PoisonError::into_inner);
     let docker = Docker::in_place_of_runc(case);
     build(&docker, builder, &["--no-cache"], STEPS).ok();
     assert_eq!(
@@ -154,6 +160,7 @@ fn buildkit_that_fails(case: &Case) {
 }
 
 fn buildkit_mounts(case: &Case) {
+    let _kept = CACHE.read().unwrap_or_else(PoisonError::into_inner);
     let docker = Docker::in_place_of_runc(case);
     fs::write(case.dir.join("token"), "secret\n").expect("the secret");
     // The cache is the daemon's, which other tests use too.

@@ -1,6 +1,7 @@
 //! A container's life under Docker: health checks, restart policies, streams that are attached later, many at once.
 
 use std::io::Write;
+use std::sync::PoisonError;
 
 use super::*;
 
@@ -220,6 +221,9 @@ fn prune(case: &Case) {
     let running = docker.start(&[], NATIVE, &["sleep", "100"]);
     let ended = docker.start(&[], NATIVE, &["true"]);
     docker.call(&["wait", &ended]).ok();
+    let _emptied = super::build::CACHE
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
     // Other tests' containers are not ours to remove.
     let filter = format!("label=case={}", case.mark);
     docker
