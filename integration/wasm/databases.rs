@@ -195,10 +195,11 @@ fn mariadb(served: &Served<'_>) -> Server {
         "--skip-test-db",
         "--user=root",
     ]);
-    succeed(init.arg(&data));
+    // One that starts removes all temporary tables of its directory, those of others too.
+    succeed(init.arg(&data).env("TMPDIR", directory.path()));
     let mut command = Command::new(find_program("mariadbd").expect("it is needed"));
     command.args(["--no-defaults", "--bind-address=127.0.0.1", "--user=root"]);
-    command.arg(data);
+    command.arg(data).env("TMPDIR", directory.path());
     for (flag, name) in [("socket", "socket"), ("pid-file", "pid")] {
         command.arg(format!("--{flag}={}", path(name).display()));
     }

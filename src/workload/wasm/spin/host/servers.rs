@@ -214,9 +214,11 @@ pub fn mysql_with(authority: Option<&Authority>) -> Option<Server> {
         "--skip-test-db",
         user,
     ]);
-    succeed(init.arg(format!("--datadir={}", data.display())));
+    init.arg(format!("--datadir={}", data.display()));
+    // One that starts removes all temporary tables of its directory, those of others too.
+    succeed(init.env("TMPDIR", directory.path()));
     let mut command = Command::new(program);
-    command.args([
+    command.env("TMPDIR", directory.path()).args([
         "--no-defaults",
         "--bind-address=127.0.0.1",
         "--innodb-flush-log-at-trx-commit=0",
