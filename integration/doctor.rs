@@ -1,13 +1,13 @@
 //! `doctor`: that it says what is true, on this machine as it is and on one from which a test has taken something.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Case, Need, Output, Test, test};
+use crate::harness::{Case, Need, Output, Test, program, test};
 
 pub fn tests() -> Vec<Test> {
     let ours = |test: Test| test.wrun_only("no other runtime examines its host");
@@ -127,8 +127,7 @@ fn nobody(case: &Case) -> (PathBuf, PathBuf) {
     fs::create_dir(&home).expect("a directory");
     chown(&home, Some(65_534), Some(65_534)).expect("chown");
     let wrun = case.dir.join("wrun");
-    fs::copy(&case.runtime.path, &wrun).expect("a copy, which others may execute");
-    fs::set_permissions(&wrun, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    program::copy(&case.runtime.path, &wrun);
     (home, wrun)
 }
 

@@ -1,7 +1,7 @@
 //! Containers of a user who is not root, from what `spec --rootless` writes.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ use crate::harness::bundle::{add_mount, remove_namespace};
 use crate::harness::command::eventually;
 use crate::harness::facts::{MOUNT_TREE, user_with_systemd};
 use crate::harness::installed::find_program;
-use crate::harness::{Case, Container, Need, Output, Test, guest, test};
+use crate::harness::{Case, Container, Need, Output, Test, guest, program, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -80,8 +80,7 @@ impl<'case> User<'case> {
         fs::create_dir(&home).expect("a directory");
         chown(&home, Some(id), Some(id)).expect("chown");
         let runtime = case.dir.join(if case.runtime.ours { "wrun" } else { "runc" });
-        fs::copy(&case.runtime.path, &runtime).expect("a copy of the runtime");
-        fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        program::copy(&case.runtime.path, &runtime);
         User {
             case,
             runtime,

@@ -31,6 +31,9 @@ mod noise;
 mod options;
 mod parallel;
 mod place;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../harness/program.rs"]
+mod program;
 mod report;
 mod svg;
 mod wasm;

@@ -15,7 +15,7 @@ use super::{
 use crate::harness::bundle::{map_ids, set_namespace};
 use crate::harness::command::{Output, eventually};
 use crate::harness::installed::find_program;
-use crate::harness::{Case, Container, Test, test};
+use crate::harness::{Case, Container, Test, program, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -198,8 +198,7 @@ fn other_criu(case: &Case, then: &str) -> String {
         real.display()
     );
     let path = Path::new(&directory).join("criu");
-    fs::write(&path, script).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+    program::write(&path, script);
     format!("{directory}:{}", std::env::var("PATH").expect("a PATH"))
 }
 
@@ -302,8 +301,7 @@ fn fifo_among_the_images_does_not_block(case: &Case) {
 fn settings_of_others_are_refused(case: &Case) {
     let settings = case.path("settings.conf");
     let (script, mark) = (case.path("script"), case.path("was run"));
-    fs::write(&script, format!("#!/bin/sh\necho >'{mark}'\n")).expect("a script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+    program::write(&script, format!("#!/bin/sh\necho >'{mark}'\n"));
     fs::write(&settings, format!("action-script={script}\n")).expect("a file");
     let container = counter(case, |config| {
         config["annotations"] = json!({ "org.criu.config": settings })

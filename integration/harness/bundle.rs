@@ -27,7 +27,7 @@ pub fn make_rootfs(rootfs: &Path) {
     for name in DIRECTORIES {
         std::fs::create_dir_all(rootfs.join(name)).expect("a directory of the root filesystem");
     }
-    std::fs::copy(busybox(), rootfs.join("bin/busybox")).expect("a copy of busybox");
+    super::program::copy(busybox(), rootfs.join("bin/busybox"));
     for applet in applets() {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("the link of an applet");
     }

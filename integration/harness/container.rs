@@ -32,7 +32,11 @@ impl Container<'_> {
         use std::os::unix::fs::PermissionsExt;
         let file = self.rootfs(path);
         std::fs::create_dir_all(file.parent().expect("a file has a directory")).expect("its directory");
-        std::fs::write(&file, content).expect("a file in the root filesystem");
+        if mode & 0o111 == 0 {
+            std::fs::write(&file, content).expect("a file in the root filesystem");
+        } else {
+            super::program::write(&file, content);
+        }
         std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("its mode");
     }
 

@@ -22,6 +22,7 @@ pub mod installed;
 pub mod leaks;
 pub mod network;
 pub mod podman;
+pub mod program;
 pub mod runtime;
 pub mod suite;
 pub mod terminal;

@@ -12,6 +12,7 @@ use super::case::{Case, MARK, text};
 use super::command::{Output, eventually, patience};
 use super::facts::{Need, user_with_systemd};
 use super::leaks;
+use super::program;
 
 /// The image of busybox.
 pub const NATIVE: &str = "localhost/native:test";
@@ -97,7 +98,7 @@ impl<'case> Podman<'case> {
         if let Some(user) = &user {
             // The user may not reach where it was built.
             runtime = dir.join(&case.runtime.name);
-            fs::copy(&case.runtime.path, &runtime).expect("a copy of the runtime");
+            program::copy(&case.runtime.path, &runtime);
             for own in [&dir, &dir.join("xdg")] {
                 chown(own, Some(user.id), Some(user.id)).expect("our own directory");
             }

@@ -1,13 +1,12 @@
 //! Installed engines read what `install` writes, and forget it after an undo.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{Config, DAEMON_JSON, ours};
 use crate::harness::command::read;
 use crate::harness::docker::{Daemon, Docker, NATIVE};
-use crate::harness::{Case, Need, Output, Test, test};
+use crate::harness::{Case, Need, Output, Test, program, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -107,8 +106,7 @@ fn reload_takes_a_while(case: &Case, daemon: &Daemon, file: &str) {
     let systemctl = programs.join("systemctl");
     let pid = case.dir.join("docker/pid");
     let script = format!("#!/bin/sh\n(sleep 2; kill -HUP $(cat {})) &\n", pid.display());
-    fs::write(&systemctl, script).expect("a script");
-    fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    program::write(&systemctl, script);
     let mut command = case.command(&["install", "docker", "--config", file, "--default", "--restart"]);
     let path = std::env::var("PATH").unwrap_or_default();
     command
@@ -143,8 +141,7 @@ fn docker_is_asked_first(case: &Case) {
             "#!/bin/sh\ncase \"$1\" in --version) echo 'Docker version {version}, build x';; \
              --validate) grep -q '\"wrun\"' \"$3\" && echo \"$3: no such directive\" >&2; exit 1;; esac\n"
         );
-        fs::write(&dockerd, script).expect("a script");
-        fs::set_permissions(&dockerd, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        program::write(&dockerd, script);
         let arguments = config.arguments(&[]);
         let mut command = case.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));

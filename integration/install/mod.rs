@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::faults::each_call::killed_before;
 use crate::harness::command::{eventually, pid, read};
-use crate::harness::{Case, Need, Output, Test, test};
+use crate::harness::{Case, Need, Output, Test, program, test};
 
 mod engines;
 
@@ -254,8 +254,7 @@ fn what_cannot_be_read_is_left_alone(case: &Case) {
 fn without_rights_nothing_changes(case: &Case) {
     let config = Config::new(case);
     let wrun = case.dir.join("wrun");
-    fs::copy(&case.runtime.path, &wrun).expect("a copy, which others may execute");
-    fs::set_permissions(&wrun, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    program::copy(&case.runtime.path, &wrun);
     let user = [
         "setpriv",
         "--reuid",
@@ -322,8 +321,7 @@ fn a_signal_leaves_nothing(case: &Case) {
         "#!/bin/sh\necho \"$*\" >> {}\ncase \"$*\" in *--force*) exit 0;; esac\nexec sleep 50\n",
         asked.display()
     );
-    fs::write(&program, script).expect("a script");
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    program::write(&program, script);
     let (program, places) = (program.to_str().expect("UTF-8"), case.dir.join("places"));
     fs::create_dir(&places).expect("a directory");
     let mut command = case.command(&[
@@ -362,8 +360,7 @@ fn restart_is_systemd_s(case: &Case) {
         command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
         case.finish(command)
     };
-    fs::write(&systemctl, script("exit 0")).expect("a script");
-    fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    program::write(&systemctl, script("exit 0"));
     call(&[]).ok();
     assert!(!asked.exists(), "nothing is restarted unasked");
     call(&["--restart"]).ok();
@@ -373,7 +370,7 @@ fn restart_is_systemd_s(case: &Case) {
     call(&["--undo", "--restart"]).ok();
     assert_eq!(read(&asked), "reload docker\nrestart docker\n");
     call(&[]).ok();
-    fs::write(&systemctl, script("exit 1")).expect("a script");
+    program::write(&systemctl, script("exit 1"));
     case.names(
         &call(&["--undo", "--restart"]).code_is(1),
         &["systemctl restart docker failed"],
@@ -431,8 +428,7 @@ fn a_lock_of_others_is_told(case: &Case) {
 
 fn a_home_is_needed(case: &Case) {
     let wrun = case.dir.join("wrun");
-    fs::copy(&case.runtime.path, &wrun).expect("a copy, which others may execute");
-    fs::set_permissions(&wrun, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    program::copy(&case.runtime.path, &wrun);
     let mut command = std::process::Command::new("setpriv");
     command
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])

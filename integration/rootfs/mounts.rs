@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::harness::program;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -121,7 +122,7 @@ fn flags_of_a_bind_mount(case: &Case) {
     let container = case.script_with(script, |config| {
         add_mount(config, "/mnt", "bind", &path, &options)
     });
-    fs::copy("/bin/true", case.dir.join("source/program")).expect("a program");
+    program::copy("/bin/true", case.dir.join("source/program"));
     let output = container.run().ok();
     assert!(output.stdout.starts_with("in source\n"), "{output}");
     assert!(output.stderr.contains("Read-only file system"), "{output}");

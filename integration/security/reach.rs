@@ -1,7 +1,7 @@
 //! What of our own processes is in sight: descriptors, executable, working directory, environment.
 
 use super::*;
-use crate::harness::Output;
+use crate::harness::{Output, program};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -69,7 +69,7 @@ fn init_hides_its_descriptors_before_start(case: &Case) {
 /// A copy of the runtime for attacks on its file, and the case's commands made with it.
 fn copy_of_the_runtime(case: &Case) -> (PathBuf, Vec<u8>) {
     let copy = case.dir.join("runtime");
-    fs::copy(&case.runtime.path, &copy).expect("a copy of the runtime");
+    program::copy(&case.runtime.path, &copy);
     let before = fs::read(&copy).expect("the copy");
     (copy, before)
 }

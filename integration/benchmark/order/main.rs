@@ -11,6 +11,9 @@ mod bundle;
 #[path = "../../harness/installed.rs"]
 mod installed;
 mod map;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../harness/program.rs"]
+mod program;
 #[cfg(target_arch = "x86_64")]
 mod trace;
 #[cfg(not(target_arch = "x86_64"))]

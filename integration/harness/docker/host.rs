@@ -2,7 +2,6 @@
 //! devices that it reads.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::super::case::text;
 use super::super::command::Output;
 use super::super::facts::Need;
+use super::super::program;
 use super::super::runtime::Runtime;
 use super::Docker;
 
@@ -56,8 +56,7 @@ pub(super) fn with_time_namespaces(dir: &Path, runtimes: &[Runtime]) -> Vec<Stri
     let flags = runtimes.iter().flat_map(|runtime| {
         let name = in_time(&runtime.name);
         let script = dir.join(&name);
-        fs::write(&script, IN_TIME.replace("$RUNTIME", &text(&runtime.path))).expect("a script");
-        fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("our own file");
+        program::write(&script, IN_TIME.replace("$RUNTIME", &text(&runtime.path)));
         ["--add-runtime".to_owned(), format!("{name}={}", text(&script))]
     });
     flags.collect()
