@@ -1,6 +1,12 @@
 //! What execve(2) does not reset by itself.
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::sys::signal::SigSet;
+#[cfg(test)]
+use nix::sys::signal::Signal;
 
 /// Gives every signal its default action back: what is ignored stays ignored through execve(2), and our caller
 /// may have ignored some (nohup(1), a shell's background job), as Rust's runtime does SIGPIPE.
@@ -15,6 +21,21 @@ pub fn default_signals() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives the command's program a signal mask of its own, whatever its parent's is while it starts it.
+pub fn set_signal_mask(command: &mut Command, mask: SigSet) {
+    // SAFETY: what is called between fork(2) and execve(2) is pthread_sigmask(3) with a set that is the closure's own:
+    // async-signal-safe (signal-safety(7)), without any allocation.
+    unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
+}
+
+/// Has the command's program send a signal to its parent, which is just starting it.
+#[cfg(test)]
+pub fn signal_parent_first(command: &mut Command, signal: Signal) {
+    let send = move || Ok(nix::sys::signal::kill(nix::unistd::getppid(), signal)?);
+    // SAFETY: getppid(2) and kill(2) are async-signal-safe (signal-safety(7)) and take integers.
+    unsafe { command.pre_exec(send) };
 }
 
 /// Closes all descriptors from 3 on but those in `keep`.
